@@ -1,0 +1,99 @@
+//! What a store of operations must do, and the parts that every store shares.
+//!
+//! A store keeps rows. It never decides a transition: it picks the rows a [`Batch`] speaks of,
+//! hands them to [`Rows::run`] (which calls `operond_core::decide`), and writes what came out by
+//! id and revision, all in one transaction. So the rules exist once, and any two stores can be
+//! held against each other by the same commands.
+//!
+//! [`MemoryStore`] is the reference model and a product: it is what tests and short-lived
+//! embedded engines use. The feature `conformance` has the suite that every store passes.
+//!
+//! What it is not: a queue or a cache (those are the engine's), or any driver.
+
+mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod error;
+mod list;
+mod memory;
+pub mod pack;
+mod request;
+mod rows;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use operond_core::{Gone, Operation, OperationId, Tenant};
+
+pub use clock::{Clock, ManualClock, StoreTime, SystemClock};
+pub use error::{Cause, Error};
+pub use list::{Cursor, ListQuery, Order, Page, payload_bytes};
+pub use memory::MemoryStore;
+pub use request::{Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request};
+pub use rows::{ClaimWant, KeyWrite, OperationWrite, Rows, Wants};
+
+/// What an asynchronous method of a store returns.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// Where operations are kept.
+///
+/// All methods may be called at the same time from many tasks. A future that is dropped before it
+/// is ready leaves its work either done whole or not done; `update` once begun goes on.
+pub trait Store: Send + Sync + 'static {
+    /// Carries out a batch in one transaction: either every request in it or none.
+    ///
+    /// The store loads the rows that [`Batch::wants`] names (all under lock, or with a check of
+    /// the revision when written), calls [`Rows::run`] with its own clock's [`operond_core::Now`],
+    /// writes [`Rows::writes`] and [`Rows::key_writes`], and commits durably before it returns:
+    /// what is answered survives kill -9 and power loss. On a conflict with another writer it may
+    /// start over; `run` is a pure function of the rows.
+    ///
+    /// The clock never goes back: not within a process, nor below what was stored before.
+    ///
+    /// Errors: nothing of the batch was stored; but see [`Error::Unknown`].
+    fn update(&self, batch: Arc<Batch>) -> Answer<'_, Applied>;
+
+    /// The operation as last committed, or what became of it. Never settles.
+    fn get(&self, id: &OperationId) -> Answer<'_, Lookup>;
+
+    /// One page, in key order (`created_at`, `id`), without inputs. Never settles.
+    ///
+    /// Stops after `limit` operations, or when their payloads pass `bytes_max` (but holds one at
+    /// least). What existed throughout a series of pages is neither skipped nor repeated.
+    fn list(&self, query: &ListQuery) -> Answer<'_, Page>;
+
+    /// Removes at most `limit` tombstones past [`operond_core::limits::TOMBSTONE_LIFE`] and keys
+    /// past [`operond_core::limits::KEY_LIFE_MIN`] whose operation is done or gone; says how many.
+    fn purge(&self, limit: usize) -> Answer<'_, usize>;
+
+    /// Fails when the store cannot serve now.
+    fn ping(&self) -> Answer<'_, ()>;
+
+    /// What this store is.
+    fn properties(&self) -> &Properties;
+
+    /// Finishes what is under way and lets go of files and connections. Later calls fail with
+    /// [`Error::Unavailable`].
+    fn close(&self) -> Answer<'_, ()>;
+}
+
+/// What a store is, fixed while it is open.
+#[derive(Clone, Debug)]
+pub struct Properties {
+    /// 256 random bits made with the store: seals page tokens. Not for logs.
+    pub seal_key: [u8; 32],
+    /// Nobody else writes to it: what was written through this handle may be cached.
+    pub sole_writer: bool,
+}
+
+/// What [`Store::get`] finds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lookup {
+    /// It is there.
+    Found(Arc<Operation>),
+    /// It was there; whose it was and how it went.
+    Gone(Tenant, Gone),
+    /// Never heard of, or forgotten.
+    Never,
+}

@@ -1,0 +1,120 @@
+//! Batches: what is asked of a store, and what it answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use operond_core::{
+    Command, Fingerprint, Gone, ID_ENTROPY_BYTES, IdempotencyKey, Kind, LeaseSecret, NewOperation, Operation,
+    OperationId, Rejection, Stored, Tenant, Worker,
+};
+
+/// Requests that are carried out together, in order, in one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// At most a thousand or so; each has its own answer.
+    pub requests: Vec<Request>,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Begins an operation.
+    Create(Box<CreateRequest>),
+    /// Asks something of an operation.
+    Command(OperationId, Box<Command>),
+    /// Finds operations for a worker.
+    Claim(ClaimRequest),
+    /// Settles at most this many operations whose timers are due.
+    Settle(usize),
+}
+
+/// See [`Request::Create`].
+#[derive(Clone, Debug)]
+pub struct CreateRequest {
+    /// What to begin.
+    pub new: NewOperation,
+    /// Randomness for its id.
+    pub entropy: [u8; ID_ENTROPY_BYTES],
+    /// Makes the create repeatable within the tenant.
+    pub key: Option<(IdempotencyKey, Fingerprint)>,
+}
+
+/// See [`Request::Claim`].
+#[derive(Clone, Debug)]
+pub struct ClaimRequest {
+    /// Of which kinds.
+    pub kinds: Arc<[Kind]>,
+    /// The tenant that was served last: the turn is with the next one.
+    pub after: Option<Tenant>,
+    /// Who takes them.
+    pub worker: Worker,
+    /// For how long.
+    pub duration: Duration,
+    /// Randomness for as many leases as are wanted.
+    pub secrets: Vec<LeaseSecret>,
+}
+
+/// The answer to one [`Request`].
+pub type Reply = Result<Accepted, Refusal>;
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Accepted {
+    /// The operation was created, or had been by an earlier create with the same key.
+    Created {
+        /// As it is now.
+        operation: Arc<Operation>,
+        /// An earlier create made it.
+        repeated: bool,
+    },
+    /// The command holds; this is the operation now.
+    Operation(Arc<Operation>),
+    /// These are the worker's now; each `lease` is theirs.
+    Claimed(Vec<Arc<Operation>>),
+    /// It is gone.
+    Deleted,
+    /// So many operations had due timers.
+    Settled(usize),
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such operation (any more).
+    NotFound(Missing),
+    /// The rules refuse.
+    Rejected(Rejection),
+    /// The idempotency key was used with other content; this member differs.
+    KeyReused(&'static str),
+    /// The idempotency key was used and its operation is gone.
+    OperationGone,
+}
+
+/// Why there is no operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Never heard of, or forgotten.
+    Never,
+    /// It was there.
+    Gone(Gone),
+}
+
+/// What a batch did, after its commit.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// One for each request, in order.
+    pub replies: Vec<Reply>,
+    /// Every operation that was written.
+    pub changed: Vec<Changed>,
+}
+
+/// An operation that was written.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// As it was last (for one that is gone: before it went).
+    pub operation: Arc<Operation>,
+    /// What is stored.
+    pub stored: Stored,
+    /// Nothing that callers see changed: nobody is woken.
+    pub bare: bool,
+}

@@ -1,0 +1,320 @@
+//! One batch at work: the rows it speaks of, the rules applied to them, and what must be written.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use operond_core::{
+    Change, Claim, Command, Gone, IdempotencyKey, KeyJudgement, KeyRecord, Kind, Now, Operation, OperationId,
+    Rejection, Stored, Tenant, create, decide, judge_key,
+};
+
+use crate::request::{
+    Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request,
+};
+
+/// What a store must load before [`Rows::run`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Operations, each with its tombstone where it is gone.
+    pub ids: Vec<OperationId>,
+    /// Idempotency keys, each with the operation it names.
+    pub keys: Vec<(Tenant, IdempotencyKey)>,
+    /// Candidates for workers.
+    pub claims: Vec<ClaimWant>,
+    /// So many operations with due timers, the earliest first. Those due for retention are left
+    /// out while it is held.
+    pub due: usize,
+}
+
+/// Candidates for workers of the same kinds, found together so that none is offered twice.
+///
+/// Order: tenants in turn, beginning behind `after` in the order of their names and going round;
+/// of each tenant the operation that has been claimable longest (`available_at`, then id).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimWant {
+    /// Of which kinds.
+    pub kinds: Arc<[Kind]>,
+    /// The tenant that was served last.
+    pub after: Option<Tenant>,
+    /// How many are wanted.
+    pub max: usize,
+}
+
+/// The rows of one batch.
+#[derive(Debug)]
+pub struct Rows {
+    now: Now,
+    operations: HashMap<OperationId, Row>,
+    keys: HashMap<(Tenant, IdempotencyKey), KeyRow>,
+    candidates: Vec<VecDeque<OperationId>>,
+    due: Vec<OperationId>,
+}
+
+/// An operation to be written: insert where `previous` is `None`, else by id and that revision.
+#[derive(Clone, Debug)]
+pub struct OperationWrite<'a> {
+    /// The revision that was loaded.
+    pub previous: Option<u64>,
+    /// The operation as it is now (for one that is gone: as it was last).
+    pub operation: &'a Arc<Operation>,
+    /// Remove the row and keep a tombstone instead.
+    pub gone: Option<Gone>,
+}
+
+/// A key to be written, in place of one that may be there.
+#[derive(Clone, Debug)]
+pub struct KeyWrite<'a> {
+    /// Its scope.
+    pub tenant: &'a Tenant,
+    /// The key.
+    pub key: &'a IdempotencyKey,
+    /// What it stands for.
+    pub record: &'a KeyRecord,
+}
+
+#[derive(Debug)]
+struct Row {
+    operation: Arc<Operation>,
+    previous: Option<u64>,
+    gone: Option<Gone>,
+    written: bool,
+    seen: bool,
+}
+
+#[derive(Debug)]
+struct KeyRow {
+    record: KeyRecord,
+    written: bool,
+}
+
+impl Batch {
+    /// What must be loaded for this batch.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        let mut wants = Wants::default();
+        for request in &self.requests {
+            match request {
+                Request::Create(create) => {
+                    if let Some((key, _)) = &create.key {
+                        wants.keys.push((create.new.spec.tenant.clone(), key.clone()));
+                    }
+                }
+                Request::Command(id, _) => wants.ids.push(id.clone()),
+                Request::Claim(claim) => wants.claim(claim),
+                Request::Settle(limit) => wants.due += limit,
+            }
+        }
+        wants
+    }
+}
+
+impl Wants {
+    fn claim(&mut self, claim: &ClaimRequest) {
+        let max = claim.secrets.len();
+        match self.claims.iter_mut().find(|want| want.serves(claim)) {
+            Some(want) => want.max += max,
+            None => {
+                self.claims.push(ClaimWant { kinds: Arc::clone(&claim.kinds), after: claim.after.clone(), max });
+            }
+        }
+    }
+}
+
+impl ClaimWant {
+    fn serves(&self, claim: &ClaimRequest) -> bool {
+        self.kinds == claim.kinds && self.after == claim.after
+    }
+}
+
+impl Rows {
+    /// No rows yet, at the store's `now`.
+    #[must_use]
+    pub fn new(now: Now) -> Self {
+        Self { now, operations: HashMap::new(), keys: HashMap::new(), candidates: Vec::new(), due: Vec::new() }
+    }
+
+    /// Hands in an operation that the store has.
+    pub fn load(&mut self, operation: Arc<Operation>) {
+        let previous = Some(operation.revision);
+        let row = Row { operation, previous, gone: None, written: false, seen: false };
+        self.operations.entry(row.operation.id.clone()).or_insert(row);
+    }
+
+    /// Whether an operation was handed in.
+    #[must_use]
+    pub fn has(&self, id: &OperationId) -> bool {
+        self.operations.contains_key(id)
+    }
+
+    /// Hands in an idempotency key that the store has.
+    pub fn load_key(&mut self, tenant: Tenant, key: IdempotencyKey, record: KeyRecord) {
+        self.keys.entry((tenant, key)).or_insert(KeyRow { record, written: false });
+    }
+
+    /// Hands in the candidates for the next [`ClaimWant`], in its order; their operations are loaded, too.
+    pub fn offer(&mut self, candidates: impl IntoIterator<Item = OperationId>) {
+        self.candidates.push(candidates.into_iter().collect());
+    }
+
+    /// Hands in the operations with due timers; they are loaded, too.
+    pub fn offer_due(&mut self, due: impl IntoIterator<Item = OperationId>) {
+        self.due.extend(due);
+    }
+
+    /// Carries the batch out on the rows handed in: one answer a request, in order.
+    ///
+    /// `tombstone` says what became of an operation that was wanted and not handed in.
+    pub fn run(&mut self, batch: &Batch, tombstone: impl Fn(&OperationId) -> Missing) -> Vec<Reply> {
+        let wants = batch.wants();
+        let mut replies = Vec::with_capacity(batch.requests.len());
+        for request in &batch.requests {
+            replies.push(match request {
+                Request::Create(create) => self.create(create),
+                Request::Command(id, command) => self.command(id, command, &tombstone),
+                Request::Claim(claim) => {
+                    let group = wants.claims.iter().position(|want| want.serves(claim));
+                    Ok(Accepted::Claimed(self.claim(group.expect("every claim is in a group"), claim)))
+                }
+                Request::Settle(_) => Ok(Accepted::Settled(self.settle())),
+            });
+        }
+        replies
+    }
+
+    /// The operations to be written, after [`Rows::run`].
+    pub fn writes(&self) -> impl Iterator<Item = OperationWrite<'_>> {
+        self.operations.values().filter(|row| row.written).map(|row| OperationWrite {
+            previous: row.previous,
+            operation: &row.operation,
+            gone: row.gone,
+        })
+    }
+
+    /// The keys to be written, after [`Rows::run`].
+    pub fn key_writes(&self) -> impl Iterator<Item = KeyWrite<'_>> {
+        self.keys.iter().filter(|(_, row)| row.written).map(|((tenant, key), row)| KeyWrite {
+            tenant,
+            key,
+            record: &row.record,
+        })
+    }
+
+    /// What to answer once everything is committed.
+    #[must_use]
+    pub fn applied(&self, replies: Vec<Reply>) -> Applied {
+        let changed = self.operations.values().filter(|row| row.written).map(|row| Changed {
+            operation: Arc::clone(&row.operation),
+            stored: match row.gone {
+                Some(gone) => Stored::Gone(gone),
+                None => Stored::Live(Arc::clone(&row.operation)),
+            },
+            bare: !row.seen,
+        });
+        Applied { replies, changed: changed.collect() }
+    }
+
+    fn create(&mut self, request: &CreateRequest) -> Reply {
+        if let Some((key, fingerprint)) = &request.key {
+            let scope = (request.new.spec.tenant.clone(), key.clone());
+            if let Some(record) = self.keys.get(&scope).map(|row| row.record.clone()) {
+                let _settled = self.apply(&record.operation, &Command::Settle);
+                let existing = self.live(&record.operation);
+                match judge_key(&record, existing.as_deref(), fingerprint, self.now.at) {
+                    KeyJudgement::Free => {}
+                    KeyJudgement::Repeat => {
+                        let operation = existing.expect("only an operation that is there is repeated");
+                        return Ok(Accepted::Created { operation, repeated: true });
+                    }
+                    KeyJudgement::Reused(field) => return Err(Refusal::KeyReused(field)),
+                    KeyJudgement::OperationGone => return Err(Refusal::OperationGone),
+                }
+            }
+        }
+        let operation = Arc::new(self.begin(request));
+        if let Some((key, fingerprint)) = &request.key {
+            let record = KeyRecord {
+                operation: operation.id.clone(),
+                created_at: operation.created_at,
+                fingerprint: fingerprint.clone(),
+            };
+            let scope = (request.new.spec.tenant.clone(), key.clone());
+            self.keys.insert(scope, KeyRow { record, written: true });
+        }
+        Ok(Accepted::Created { operation, repeated: false })
+    }
+
+    fn begin(&mut self, request: &CreateRequest) -> Operation {
+        let millis = u64::try_from(self.now.at.micros() / 1_000).unwrap_or(0);
+        let operation = create(&request.new, OperationId::generate(millis, request.entropy), self.now.at);
+        let row = Row { operation: Arc::new(operation.clone()), previous: None, gone: None, written: true, seen: true };
+        self.operations.insert(operation.id.clone(), row);
+        operation
+    }
+
+    fn command(&mut self, id: &OperationId, command: &Command, tombstone: impl Fn(&OperationId) -> Missing) -> Reply {
+        match self.apply(id, command) {
+            None => Err(Refusal::NotFound(self.missing(id, tombstone))),
+            Some(Err(Rejection::Gone(gone))) => Err(Refusal::NotFound(Missing::Gone(gone))),
+            Some(Err(rejection)) => Err(Refusal::Rejected(rejection)),
+            Some(Ok(())) => Ok(self.live(id).map_or(Accepted::Deleted, Accepted::Operation)),
+        }
+    }
+
+    fn missing(&self, id: &OperationId, tombstone: impl Fn(&OperationId) -> Missing) -> Missing {
+        match self.operations.get(id).and_then(|row| row.gone) {
+            Some(gone) => Missing::Gone(gone),
+            None => tombstone(id),
+        }
+    }
+
+    fn claim(&mut self, group: usize, request: &ClaimRequest) -> Vec<Arc<Operation>> {
+        let mut claimed = Vec::new();
+        for &secret in &request.secrets {
+            let claim = Command::Claim(Claim { worker: request.worker.clone(), duration: request.duration, secret });
+            let Some(taken) = self.claim_next(group, &claim) else { break };
+            claimed.extend(self.live(&taken));
+        }
+        claimed
+    }
+
+    /// The first candidate that the claim holds for: settling may have ended one, or taken it away.
+    fn claim_next(&mut self, group: usize, claim: &Command) -> Option<OperationId> {
+        loop {
+            let candidate = self.candidates.get_mut(group)?.pop_front()?;
+            if self.apply(&candidate, claim) == Some(Ok(())) {
+                return Some(candidate);
+            }
+        }
+    }
+
+    fn settle(&mut self) -> usize {
+        let due = std::mem::take(&mut self.due);
+        for id in &due {
+            let _settled = self.apply(id, &Command::Settle);
+        }
+        due.len()
+    }
+
+    /// Decides and keeps what came out; `None` when there is no such operation.
+    fn apply(&mut self, id: &OperationId, command: &Command) -> Option<Result<(), Rejection>> {
+        let row = self.operations.get_mut(id).filter(|row| row.gone.is_none())?;
+        let decision = decide(&row.operation, command, self.now);
+        row.seen |= decision.changes.iter().any(|change| *change != Change::Bare);
+        match decision.stored {
+            Stored::Gone(gone) => {
+                row.gone = Some(gone);
+                row.written = true;
+                row.seen = true;
+            }
+            Stored::Live(operation) => {
+                row.written |= !decision.changes.is_empty();
+                row.operation = operation;
+            }
+        }
+        Some(decision.answer)
+    }
+
+    fn live(&self, id: &OperationId) -> Option<Arc<Operation>> {
+        self.operations.get(id).filter(|row| row.gone.is_none()).map(|row| Arc::clone(&row.operation))
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use operond_core::{
     Command, Fingerprint, Gone, ID_ENTROPY_BYTES, IdempotencyKey, Kind, LeaseSecret, NewOperation, Operation,
-    OperationId, Rejection, Stored, Tenant, Worker,
+    OperationId, Rejection, Stored, Tenant, Timestamp, Worker,
 };
 
 /// Requests that are carried out together, in order, in one transaction.
@@ -102,6 +102,8 @@ pub enum Missing {
 /// What a batch did, after its commit.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
+    /// The store's clock when the requests were judged.
+    pub at: Timestamp,
     /// One for each request, in order.
     pub replies: Vec<Reply>,
     /// Every operation that was written.

@@ -21,15 +21,18 @@ pub struct Wants {
     pub keys: Vec<(Tenant, IdempotencyKey)>,
     /// Candidates for workers.
     pub claims: Vec<ClaimWant>,
-    /// So many operations with due timers, the earliest first. Those due for retention are left
-    /// out while it is held.
+    /// So many operations with due timers, the earliest first (instant, then id). Those due for
+    /// retention are left out while it is held.
     pub due: usize,
 }
 
 /// Candidates for workers of the same kinds, found together so that none is offered twice.
 ///
-/// Order: tenants in turn, beginning behind `after` in the order of their names and going round;
-/// of each tenant the operation that has been claimable longest (`available_at`, then id).
+/// A candidate is queued with `available_at` not after now. Order: tenants in turn, beginning
+/// behind `after` in the order of their names (by bytes) and going round until there are enough
+/// or no more; at each turn the tenant's operation that has been claimable longest
+/// (`available_at`, then id), whichever of the kinds it is of. Wants of other kinds are answered
+/// on their own: an operation offered to two of them goes to the first claim that takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimWant {
     /// Of which kinds.
@@ -101,7 +104,7 @@ impl Batch {
                 }
                 Request::Command(id, _) => wants.ids.push(id.clone()),
                 Request::Claim(claim) => wants.claim(claim),
-                Request::Settle(limit) => wants.due += limit,
+                Request::Settle(limit) => wants.due = wants.due.saturating_add(*limit),
             }
         }
         wants
@@ -175,7 +178,7 @@ impl Rows {
                     let group = wants.claims.iter().position(|want| want.serves(claim));
                     Ok(Accepted::Claimed(self.claim(group.expect("every claim is in a group"), claim)))
                 }
-                Request::Settle(_) => Ok(Accepted::Settled(self.settle())),
+                Request::Settle(limit) => Ok(Accepted::Settled(self.settle(*limit))),
             });
         }
         replies
@@ -210,7 +213,7 @@ impl Rows {
             },
             bare: !row.seen,
         });
-        Applied { replies, changed: changed.collect() }
+        Applied { at: self.now.at, replies, changed: changed.collect() }
     }
 
     fn create(&mut self, request: &CreateRequest) -> Reply {
@@ -252,6 +255,10 @@ impl Rows {
     }
 
     fn command(&mut self, id: &OperationId, command: &Command, tombstone: impl Fn(&OperationId) -> Missing) -> Reply {
+        if *command == Command::Delete {
+            // Those who wait for it are told how it ended, also when it ends only now.
+            let _settled = self.apply(id, &Command::Settle);
+        }
         match self.apply(id, command) {
             None => Err(Refusal::NotFound(self.missing(id, tombstone))),
             Some(Err(Rejection::Gone(gone))) => Err(Refusal::NotFound(Missing::Gone(gone))),
@@ -287,8 +294,8 @@ impl Rows {
         }
     }
 
-    fn settle(&mut self) -> usize {
-        let due = std::mem::take(&mut self.due);
+    fn settle(&mut self, limit: usize) -> usize {
+        let due: Vec<_> = self.due.drain(..limit.min(self.due.len())).collect();
         for id in &due {
             let _settled = self.apply(id, &Command::Settle);
         }

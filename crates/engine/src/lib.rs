@@ -1,0 +1,150 @@
+//! The embeddable engine: commands in batches, waiters, leases and timers over a store.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use operond_core::{Any, Completion, Kind, Spec, State, Worker};
+//! use operond_engine::{Ask, Create, Engine, Options};
+//! use operond_store::MemoryStore;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::start(Arc::new(MemoryStore::default()), Options::default());
+//! let created = engine.create(Create::new(Spec::new(Kind::new("render")?))).await?;
+//!
+//! let ask = Ask::new([Kind::new("render")?], Worker::new("worker-1")?);
+//! let claimed = engine.claim(ask).await?.remove(0);
+//! engine.complete(&claimed.lease.text, Completion::Response(Any::empty()), None).await?;
+//!
+//! let done = engine.wait(&created.id, Duration::from_secs(1)).await?;
+//! assert_eq!(done.state(), State::Succeeded);
+//! engine.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What it is not: a server (no wire format, no authentication), and not a place for rules, which
+//! are `operond_core`'s.
+
+mod calls;
+mod claims;
+mod digest;
+mod entropy;
+mod error;
+mod leases;
+mod reads;
+mod recent;
+mod waiters;
+mod writer;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use operond_core::{Kind, Retention};
+use operond_store::Store;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use calls::Create;
+pub use error::{Error, Unavailable};
+pub use leases::{Ask, Claimed, LeaseGrant, Report, Standing};
+pub use reads::Watch;
+
+use recent::Recent;
+use waiters::Waiters;
+use writer::{Message, Writer};
+
+/// How an engine runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Retention of operations that ask for none, by outcome.
+    pub retention: Retention,
+    /// Commands that may wait to be written; more are refused as overload.
+    pub queue_max: usize,
+    /// Waits, watches and held calls at the same time; more are answered at once.
+    pub waiters_max: usize,
+    /// About how many bytes of recent operations are kept in memory.
+    pub recent_bytes_max: u64,
+}
+
+/// A running engine; a cheap handle to share. It must be started inside a tokio runtime.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Message>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    options: Options,
+    waiters: Arc<Waiters>,
+    recent: Option<Recent>,
+    asked: Mutex<HashMap<Kind, Instant>>,
+    closing: CancellationToken,
+    closed: CancellationToken,
+    fatal: CancellationToken,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { retention: Retention::default(), queue_max: 8192, waiters_max: 200_000, recent_bytes_max: 32 << 20 }
+    }
+}
+
+impl Engine {
+    /// Begins to serve `store`.
+    #[must_use]
+    pub fn start(store: Arc<dyn Store>, options: Options) -> Self {
+        let (queue, receiver) = mpsc::channel(options.queue_max);
+        let recent = store.properties().sole_writer.then(|| Recent::new(options.recent_bytes_max));
+        let shared = Arc::new(Shared {
+            waiters: Waiters::new(options.waiters_max),
+            store,
+            options,
+            recent,
+            asked: Mutex::default(),
+            closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
+            fatal: CancellationToken::new(),
+        });
+        #[expect(clippy::disallowed_methods, reason = "the engine's only task; `shutdown` waits for its end")]
+        tokio::spawn(Writer::new(Arc::clone(&shared), receiver).serve());
+        Self { shared, queue }
+    }
+
+    /// Answers whoever waits with what there is, commits what is queued, and closes the store.
+    pub async fn shutdown(&self) {
+        self.shared.closing.cancel();
+        self.shared.closed.cancelled().await;
+    }
+
+    /// Ready when the store can no longer be trusted (a failed fsync): the process should end at
+    /// once and recover from what is on disk.
+    pub async fn failed(&self) {
+        self.shared.fatal.cancelled().await;
+    }
+
+    /// Fails when the engine cannot serve now.
+    pub async fn ping(&self) -> Result<(), Error> {
+        if self.shared.closing.is_cancelled() {
+            return Err(Error::Unavailable(Unavailable::ShuttingDown));
+        }
+        if self.shared.fatal.is_cancelled() {
+            return Err(Error::Unavailable(Unavailable::Store));
+        }
+        Ok(self.shared.store.ping().await?)
+    }
+
+    /// How many waits, watches and held calls there are.
+    #[must_use]
+    pub fn waiters(&self) -> usize {
+        self.shared.waiters.count()
+    }
+
+    /// 256 bits that belong to the store: for sealing page tokens.
+    #[must_use]
+    pub fn seal_key(&self) -> &[u8; 32] {
+        &self.shared.store.properties().seal_key
+    }
+}

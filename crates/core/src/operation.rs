@@ -399,10 +399,9 @@ impl Spec {
             }
         }
         check_duration("cancelGrace", self.cancel_grace, limits::CANCEL_GRACE_RANGE)?;
-        for retention in [self.retention.succeeded, self.retention.failed, self.retention.cancelled] {
-            if let Some(retention) = retention {
-                check_duration("retention", retention, limits::RETENTION_RANGE)?;
-            }
+        let retention = self.retention;
+        for length in [retention.succeeded, retention.failed, retention.cancelled].into_iter().flatten() {
+            check_duration("retention", length, limits::RETENTION_RANGE)?;
         }
         check_attempts(self.max_attempts)?;
         for (field, name) in [("responseType", &self.response_type), ("metadataType", &self.metadata_type)] {

@@ -89,9 +89,12 @@ pub(crate) fn lapse(draft: &mut Draft, requeued: EventKind, by: &str) {
         draft.finish_by_server(error, EventKind::WorkerLost);
         return;
     }
-    draft.queue();
-    if cancelling {
-        draft.arm_grace();
+    // Given up after it had lapsed, it waits already: neither its wait nor its grace starts anew.
+    if matches!(op.phase, Phase::Leased { .. }) {
+        draft.queue();
+        if cancelling {
+            draft.arm_grace();
+        }
     }
     draft.event(requeued, by);
 }

@@ -1,0 +1,51 @@
+//! The project's own chores: `cargo xtask <chore>`. What CI does is made of these, so that the
+//! same command answers the same way on every machine.
+//!
+//! * `check-deps`: do the crates depend only on what the design lets them depend on?
+//! * `proto [--check]`: make the generated code from the `.proto` files, or say that it is stale.
+//! * `test [ARGS…]`: set up the client SDKs that the tests drive, then run every test.
+
+mod check_deps;
+mod proto;
+mod sdk;
+mod test;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["check-deps"] => check_deps::check(),
+        ["proto"] => proto::generate(false).map(|()| ExitCode::SUCCESS),
+        ["proto", "--check"] => proto::generate(true).map(|()| ExitCode::SUCCESS),
+        ["test", cargo_test_arguments @ ..] => test::run(cargo_test_arguments),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            eprint!("{USAGE}");
+            Ok(ExitCode::from(2))
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The directory of the root manifest.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root directory")
+}
+
+const USAGE: &str = "\
+cargo xtask CHORE
+
+  check-deps       fail on a dependency, a licence or a manifest that the design does not allow
+  proto [--check]  generate code from the .proto files; --check only compares
+  test [ARGS...]   set up the client SDKs under target/sdk, then run every test;
+                   ARGS go to `cargo test` in the place of `--workspace --all-targets`
+";

@@ -67,8 +67,10 @@ impl Draft {
         moved
     }
 
-    /// Puts it into the queue, keeping its place.
+    /// Puts it into the queue, claimable at once, keeping its place. After a clock that went back
+    /// that place would lie ahead, where no worker could claim it.
     pub(crate) fn queue(&mut self) {
+        self.op.available_at = self.op.available_at.min(self.now);
         self.wait_from(self.now, Duration::ZERO);
     }
 

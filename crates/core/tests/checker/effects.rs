@@ -157,7 +157,9 @@ fn deadlines_stand(step: &Step<'_>, settled: &Operation, after: &Operation) -> R
     for (from, to) in [(step.before(), settled), (settled, after)] {
         let Phase::Queued { backoff, deadline } = to.phase else { continue };
         let waited_already = match from.phase {
-            Phase::Queued { deadline, .. } if backoff.is_zero() && to.available_at <= from.available_at => Some(deadline),
+            Phase::Queued { deadline, .. } if backoff.is_zero() && to.available_at <= from.available_at => {
+                Some(deadline)
+            }
             _ => None,
         };
         let claimable = step.now().max(to.available_at);

@@ -8,9 +8,20 @@ use crate::effects;
 use crate::oracle::{self, Fate, shown};
 use crate::world::{Standing, World, next};
 
-/// What a violated rule is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Invariant {
+macro_rules! invariants {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What a violated rule is called.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Invariant { $($(#[$doc])* $name,)* }
+
+        impl Invariant {
+            /// Every invariant.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+invariants! {
     /// Exactly one result iff done, and no response before.
     OneResultIffDone,
     /// The state shown is the one of CONTRACT's table.
@@ -115,11 +126,7 @@ pub(crate) fn live(decision: &Decision) -> Option<&Operation> {
 }
 
 /// `Err` with `invariant` unless `holds`.
-pub(crate) fn ensure(
-    holds: bool,
-    invariant: Invariant,
-    detail: impl FnOnce() -> String,
-) -> Result<(), Violation> {
+pub(crate) fn ensure(holds: bool, invariant: Invariant, detail: impl FnOnce() -> String) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { invariant, detail: detail() }) }
 }
 

@@ -79,10 +79,17 @@ impl Setup {
                 started: bit(6),
                 clock_steps_back: bit(7),
             };
-            let pointless_clean_up = setup.not_cancellable && setup.clean_up;
-            // Retention and a started operation meet a clock that steps back like any other.
-            let pointless_step = setup.clock_steps_back && (setup.kept || setup.started || setup.not_cancellable);
-            if !pointless_clean_up && !pointless_step {
+            let pointless = [
+                setup.not_cancellable && setup.clean_up,
+                // What is kept differs only once it is done.
+                setup.kept && (setup.queue_timeout || setup.run_timeout || setup.started),
+                // Started is created and claimed at once.
+                setup.started && setup.queue_timeout != setup.run_timeout,
+                setup.clock_steps_back && (setup.kept || setup.started || setup.not_cancellable),
+                // A run timeout that a step back prolongs only multiplies the same states.
+                setup.clock_steps_back && setup.run_timeout && !setup.one_attempt,
+            ];
+            if !pointless.contains(&true) {
                 all.push(setup);
             }
         }

@@ -1,0 +1,178 @@
+//! The connection: one lazy HTTP/2 channel, shared by all clones of a [`Client`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use operond_proto::operond::v1::operations_client::OperationsClient;
+use operond_proto::operond::v1::work_client::WorkClient;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Response, Status};
+
+use crate::error::Error;
+use crate::retry::repeat;
+
+/// How to reach a server, and how patient to be with it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `http://HOST:PORT` or `https://HOST:PORT`.
+    pub endpoint: String,
+    /// With `https`: the only authority to trust, in PEM; the system's own ones when absent.
+    pub ca_pem: Option<Vec<u8>>,
+    /// How long a call that may be repeated is repeated while nobody answers.
+    pub patience: Duration,
+}
+
+impl Options {
+    /// The system's authorities, and 10 s of patience.
+    pub fn new(endpoint: impl Into<String>) -> Self {
+        Self { endpoint: endpoint.into(), ca_pem: None, patience: Duration::from_secs(10) }
+    }
+}
+
+/// Typed calls to an operond server. Cheap to clone; all clones share one connection, which is made
+/// when it is needed and made again when it breaks.
+///
+/// Calls that may be repeated are, while nobody answers ([`Options::patience`]); a create without an
+/// idempotency key is given one, so that it may be repeated, too.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) operations: OperationsClient<Channel>,
+    pub(crate) work: WorkClient<Channel>,
+    shared: Arc<Shared>,
+}
+
+/// What every clone and every further connection have in common.
+struct Shared {
+    options: Options,
+    dial: Box<dyn Fn() -> Channel + Send + Sync>,
+}
+
+impl Client {
+    /// A client of the server at `options.endpoint`. Nothing is sent yet; must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Endpoint`]: an endpoint that is no `http` or `https` URL, or unusable certificates.
+    pub fn connect(options: Options) -> Result<Self, Error> {
+        let endpoint =
+            endpoint(&options).map_err(|problem| Error::Endpoint { endpoint: options.endpoint.clone(), problem })?;
+        Ok(Self::dialling(options, Box::new(move || endpoint.connect_lazy())))
+    }
+
+    /// A client that gets its connections from `dial`.
+    pub(crate) fn dialling(options: Options, dial: Box<dyn Fn() -> Channel + Send + Sync>) -> Self {
+        Self::over(Arc::new(Shared { options, dial }))
+    }
+
+    /// The same client over a connection of its own: a server bounds the calls on one connection, so
+    /// that many held calls would keep the others waiting.
+    pub(crate) fn another_connection(&self) -> Self {
+        Self::over(Arc::clone(&self.shared))
+    }
+
+    /// Where this client's server is, as given.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.shared.options.endpoint
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.shared.options.patience
+    }
+
+    /// Makes a call that may be repeated, for up to `patience` while nobody answers.
+    pub(crate) async fn repeat<T, F>(&self, patience: Duration, call: impl Fn(Self) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        repeat(patience, |_| answer(Duration::ZERO, call(self.clone()))).await
+    }
+
+    fn over(shared: Arc<Shared>) -> Self {
+        let channel = (shared.dial)();
+        Self { operations: OperationsClient::new(channel.clone()), work: WorkClient::new(channel), shared }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("endpoint", &self.endpoint()).finish_non_exhaustive()
+    }
+}
+
+/// One attempt at a call that the server may hold for `hold`.
+pub(crate) async fn answer<T>(
+    hold: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Error> {
+    let limit = hold + ANSWER_TIMEOUT;
+    let answered = tokio::time::timeout(limit, call).await.map_err(|_| Error::unanswered(limit))?;
+    Ok(answered?.into_inner())
+}
+
+fn endpoint(options: &Options) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::from_shared(options.endpoint.clone()).map_err(|error| innermost(&error))?;
+    let uri = endpoint.uri();
+    let tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err("it must begin with http:// or https://".into()),
+    };
+    if uri.host().is_none_or(str::is_empty) {
+        return Err("it names no host".into());
+    }
+    let endpoint = endpoint
+        .user_agent(concat!("operond-client/", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| innermost(&error))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(KEEPALIVE_INTERVAL))
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    if !tls {
+        return Ok(endpoint);
+    }
+    let trust = match &options.ca_pem {
+        Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    endpoint.tls_config(trust).map_err(|error| innermost(&error))
+}
+
+/// What is wrong, without the layers that only say that something is.
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
+
+/// How long an answer may take that the server does not hold.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// As often as servers of this contract tolerate (CONTRACT §4).
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_must_be_a_url_of_http_or_https() {
+        let problem = |endpoint: &str| match Client::connect(Options::new(endpoint)) {
+            Err(Error::Endpoint { problem, .. }) => problem,
+            other => panic!("{endpoint}: {other:?}"),
+        };
+        assert_eq!(problem("127.0.0.1:7467"), "it must begin with http:// or https://");
+        assert_eq!(problem("ftp://127.0.0.1:7467"), "it must begin with http:// or https://");
+        assert!(!problem("http://a b").is_empty());
+        let client = Client::connect(Options::new("http://127.0.0.1:7467")).unwrap();
+        assert_eq!(client.endpoint(), "http://127.0.0.1:7467");
+    }
+
+    #[tokio::test]
+    async fn an_authority_that_is_no_certificate_is_refused() {
+        let garbage = "-----BEGIN CERTIFICATE-----\n%%\n-----END CERTIFICATE-----\n";
+        let options = Options { ca_pem: Some(garbage.into()), ..Options::new("https://127.0.0.1:7468") };
+        assert!(matches!(Client::connect(options), Err(Error::Endpoint { .. })));
+    }
+}

@@ -1,0 +1,133 @@
+//! The composition root: which store, which listeners, which faces, and in which order they stop.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use operond_engine::{Engine, Options};
+use operond_server::http::{GuardOptions, layers};
+use operond_server::net::{Listen, SHUTDOWN_GRACE, Server};
+use operond_server::tls::{self, DevIdentity};
+use operond_server::{Health, Settings, router};
+use operond_store::SystemClock;
+use operond_store_sqlite::{Options as SqliteOptions, SqliteStore};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::banner;
+use crate::cli::args;
+use crate::demo;
+
+/// `operond dev`: everything on loopback, with an own CA, for one person's machine.
+pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
+    let names: Vec<&str> = args.advertise.iter().map(|address| host(address)).collect();
+    let identity = DevIdentity::open_or_create(&args.data, &names, now())?;
+    let server =
+        Server::bind(vec![Listen::plaintext(args.listen), Listen::tls(args.tls_listen, identity.server_config())])
+            .await?;
+    let [plain, tls] = two(&server);
+    let advertised = args.advertise.unwrap_or_else(|| format!("localhost:{}", tls.port()));
+    let running = Running::start(&args.data.join("operond.db"), server, &advertised)?;
+    print!("{}", banner::dev(plain, &advertised, identity.ca_path(), args.demo));
+    let demo = args.demo.then(|| demo::serve(format!("http://{plain}"), running.stopping.clone()));
+    running.serve(demo).await
+}
+
+/// `operond serve`: one server on one store, as an operator runs it.
+pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
+    let path = sqlite_path(&args.store)?;
+    let mut listens = vec![Listen::plaintext(args.listen)];
+    if let Some(address) = args.tls_listen {
+        let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) else {
+            bail!("--tls-listen needs --tls-cert and --tls-key: a certificate chain and its key, in PEM files");
+        };
+        listens.push(Listen::tls(address, tls::load(certificate, key)?.server_config()));
+    }
+    let server = Server::bind(listens).await?;
+    let addresses: Vec<SocketAddr> = server.addresses().collect();
+    let public = addresses.last().context("a server listens somewhere")?;
+    let advertised = args.advertise.unwrap_or_else(|| public.to_string());
+    let running = Running::start(&path, server, &advertised)?;
+    print!("{}", banner::serve(&addresses, &advertised, &path));
+    running.serve(None::<std::future::Ready<()>>).await
+}
+
+/// A server that is ready to answer.
+struct Running {
+    engine: Engine,
+    server: Server,
+    settings: Settings,
+    /// Cancelled when the server is to stop.
+    stopping: CancellationToken,
+}
+
+impl Running {
+    fn start(database: &Path, server: Server, advertised: &str) -> Result<Self> {
+        let store = SqliteStore::open(database, SqliteOptions::default(), SystemClock::new())?;
+        if store.clock_stepped() {
+            warn!("the clock is over an hour ahead of the newest commit: retention removes nothing for an hour");
+        }
+        let engine = Engine::start(Arc::new(store), Options::default());
+        Ok(Self { engine, server, settings: Settings::new(advertised), stopping: CancellationToken::new() })
+    }
+
+    /// Answers until a signal or a failure of the store; `beside` is carried on meanwhile.
+    async fn serve(self, beside: Option<impl Future<Output = ()>>) -> Result<ExitCode> {
+        let health = self.settings.health.clone();
+        let guards = GuardOptions { advertised: Some(self.settings.advertised.clone()) };
+        let faces = layers(router(self.engine.clone(), self.settings), &guards);
+        let serving = self.server.serve(faces, self.stopping.clone(), SHUTDOWN_GRACE);
+        let beside = async {
+            if let Some(beside) = beside {
+                beside.await;
+            }
+        };
+        let (stopped, (), ()) = tokio::join!(stop(&self.engine, &health, &self.stopping), serving, beside);
+        stopped
+    }
+}
+
+/// Waits for a reason to stop, then: NOT_SERVING, held calls answered, what is queued committed (DESIGN "The server").
+async fn stop(engine: &Engine, health: &Health, stopping: &CancellationToken) -> Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let failed = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = engine.failed() => true,
+    };
+    info!("stopping");
+    health.stop_serving();
+    stopping.cancel();
+    engine.shutdown().await;
+    if failed {
+        bail!("the store failed to keep what it was given; start again to recover from what is on disk");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file in `sqlite:PATH`.
+fn sqlite_path(store: &str) -> Result<PathBuf> {
+    match store.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => Ok(path.into()),
+        _ => bail!("--store {store:?} is not known; use sqlite:PATH, such as sqlite:/var/lib/operond/operond.db"),
+    }
+}
+
+fn two(server: &Server) -> [SocketAddr; 2] {
+    let addresses: Vec<SocketAddr> = server.addresses().collect();
+    addresses.try_into().expect("two listeners were bound")
+}
+
+/// The host in `host:port`.
+fn host(address: &str) -> &str {
+    operond_server::http::host_of(address).unwrap_or(address)
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates are judged by the calendar")]
+fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

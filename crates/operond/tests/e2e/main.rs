@@ -1,0 +1,10 @@
+//! The real binary, driven from outside: one test program, so that it is linked once.
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that fails may panic, and spawns callers")]
+
+mod support;
+
+mod cancel;
+mod crash;
+mod readme;
+mod sdk;
+mod server;

@@ -1,0 +1,190 @@
+//! Answers given before a call reaches a face. Faces have the general error table; this knows only its own few.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use axum::body::Body;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::RequestId;
+
+/// The domain of every ErrorInfo (CONTRACT §4).
+const ERROR_DOMAIN: &str = "operond.dev";
+
+/// How a call wants its errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// JSON `{"code","message","details"}`.
+    Rest,
+    /// A gRPC status in the headers of an answer without a body (Trailers-Only).
+    Grpc,
+}
+
+impl Form {
+    /// gRPC is what calls itself `application/grpc…`; everything else is REST.
+    #[must_use]
+    pub fn of(request: &Request<Body>) -> Self {
+        let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
+        if grpc && request.method() == Method::POST { Self::Grpc } else { Self::Rest }
+    }
+}
+
+/// A call that is refused.
+#[derive(Debug)]
+pub struct Refusal(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    code: Code,
+    status: StatusCode,
+    reason: &'static str,
+    message: Cow<'static, str>,
+    metadata: Vec<(&'static str, String)>,
+    allow: Option<HeaderValue>,
+}
+
+impl Refusal {
+    /// A refusal with its gRPC code, its HTTP status for REST, and the reason of its ErrorInfo. Messages never echo
+    /// what the client sent (it might be long, and long messages break clients).
+    #[must_use]
+    pub fn new(code: Code, status: StatusCode, reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = message.into();
+        Self(Box::new(Parts { code, status, reason, message, metadata: Vec::new(), allow: None }))
+    }
+
+    /// Adds an entry to the metadata of the ErrorInfo.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.0.metadata.push((key, value.into()));
+        self
+    }
+
+    /// Adds an `Allow` header (the methods there are).
+    #[must_use]
+    pub(super) fn allow(mut self, methods: &'static str) -> Self {
+        self.0.allow = Some(HeaderValue::from_static(methods));
+        self
+    }
+
+    /// The gRPC code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// The HTTP status for REST.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// The reason of the ErrorInfo.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.0.reason
+    }
+
+    /// What a person reads.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The answer, in the form the call wants.
+    #[must_use]
+    pub fn into_response(self, form: Form, id: &RequestId) -> Response<Body> {
+        tracing::debug!(code = ?self.code(), reason = self.reason(), request_id = id.as_str(), "call refused");
+        match form {
+            Form::Grpc => self.grpc(id),
+            Form::Rest => self.rest(id),
+        }
+    }
+
+    fn grpc(self, id: &RequestId) -> Response<Body> {
+        let Parts { code, reason, message, metadata, .. } = *self.0;
+        let metadata: HashMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut details = ErrorDetails::new();
+        details.set_request_info(id.as_str(), "").set_error_info(reason, ERROR_DOMAIN, metadata);
+        Status::with_error_details(code, message, details).into_http()
+    }
+
+    fn rest(self, id: &RequestId) -> Response<Body> {
+        let Parts { code, status, reason, message, metadata, allow } = *self.0;
+        let mut info = json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": reason,
+            "domain": ERROR_DOMAIN,
+        });
+        if !metadata.is_empty() {
+            info["metadata"] = metadata.into_iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect();
+        }
+        let request_info = json!({
+            "@type": "type.googleapis.com/google.rpc.RequestInfo",
+            "requestId": id.as_str(),
+        });
+        let error = json!({ "code": i32::from(code), "message": message, "details": [request_info, info] });
+
+        let mut response = Response::new(Body::from(error.to_string()));
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(methods) = allow {
+            response.headers_mut().insert(header::ALLOW, methods);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
+    use http_body_util::BodyExt;
+
+    use super::super::request_id::RequestIds;
+    use super::*;
+
+    fn refused(form: Form) -> Response<Body> {
+        let id = RequestIds::new().of(&[(super::super::X_REQUEST_ID, "id-1".parse().unwrap())].into_iter().collect());
+        Refusal::new(Code::PermissionDenied, StatusCode::FORBIDDEN, "SOME_REASON", "no, 100 %")
+            .with("field", "host")
+            .into_response(form, &id)
+    }
+
+    #[tokio::test]
+    async fn rest_refusals_have_the_contract_shape() {
+        let response = refused(Form::Rest);
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let expected = json!({
+            "code": 7,
+            "message": "no, 100 %",
+            "details": [
+                { "@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": "id-1" },
+                {
+                    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                    "reason": "SOME_REASON",
+                    "domain": "operond.dev",
+                    "metadata": { "field": "host" },
+                },
+            ],
+        });
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
+    }
+
+    #[test]
+    fn grpc_refusals_are_trailers_only_with_the_same_details() {
+        let response = refused(Form::Grpc);
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(response.body().is_end_stream());
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "no, 100 %"));
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("SOME_REASON", "operond.dev"));
+        assert_eq!(info.metadata["field"], "host");
+        assert_eq!(status.get_details_request_info().unwrap().request_id, "id-1");
+    }
+}

@@ -1,0 +1,45 @@
+//! The faces of operond over one engine: gRPC, REST, health and reflection; and the listener they are served by.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use operond_engine::{Engine, Options};
+//! use operond_server::http::{GuardOptions, layers};
+//! use operond_server::net::{Listen, SHUTDOWN_GRACE, Server};
+//! use operond_server::{Settings, router};
+//! use operond_store::MemoryStore;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::start(Arc::new(MemoryStore::default()), Options::default());
+//! let server = Server::bind(vec![Listen::plaintext("127.0.0.1:7467".parse()?)]).await?;
+//!
+//! let faces = router(engine, Settings::new("localhost:7467"));
+//! let guards = GuardOptions { advertised: Some("localhost:7467".into()) };
+//! server.serve(layers(faces, &guards), CancellationToken::new(), SHUTDOWN_GRACE).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A call passes [`net`] (connection), [`http`] (guards, deadline), then a face: gRPC services and REST map messages
+//! to the domain and back, and call the same functions. Errors have one table, by reason.
+//!
+//! What it is not: a place for the rules of operations (`operond_core`), for waiting or batching
+//! (`operond_engine`), or for anything that knows a store.
+
+mod error;
+mod grpc;
+mod health;
+pub mod http;
+pub mod json;
+mod native;
+pub mod net;
+mod page_token;
+mod poll_interval;
+mod rest;
+mod service;
+pub mod tls;
+mod wire;
+mod yandex;
+
+pub use health::Health;
+pub use service::{Settings, router};

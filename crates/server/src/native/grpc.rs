@@ -1,0 +1,123 @@
+//! The native face over gRPC.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use futures::stream::unfold;
+use operond_proto::operond::v1::operations_server::Operations;
+use operond_proto::operond::v1::work_server::Work;
+use operond_proto::operond::v1::{
+    CancelRequest, Claim, ClaimRequest, ClaimResponse, CompleteRequest, CreateRequest, DeleteRequest,
+    GetOperationRequest, HeartbeatRequest, HeartbeatResponse, ListRequest, ListResponse, Operation, ReleaseRequest,
+    ReportFailureRequest, RetryRequest, StartRequest, WaitRequest, WatchRequest,
+};
+use prost::Message;
+use tonic::{Extensions, Request, Response, Status};
+
+use super::{list, operations, work};
+use crate::error::ApiError;
+use crate::http::Deadline;
+use crate::service::Service;
+use crate::wire::{self, View};
+
+/// Both services of the native face.
+#[derive(Clone)]
+pub(crate) struct Grpc(pub(crate) Arc<Service>);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Operations for Grpc {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<Operation, Status>> + Send>>;
+
+    async fn create(&self, request: Request<CreateRequest>) -> Answer<Operation> {
+        let (metadata, extensions, request) = request.into_parts();
+        shown(operations::create(&self.0, request, metadata.as_ref()).await, &extensions)
+    }
+
+    async fn start(&self, request: Request<StartRequest>) -> Answer<Claim> {
+        let (metadata, extensions, request) = request.into_parts();
+        answer(operations::start(&self.0, request, metadata.as_ref()).await, &extensions)
+    }
+
+    async fn get(&self, request: Request<GetOperationRequest>) -> Answer<Operation> {
+        let got = operations::get(&self.0, request.get_ref(), deadline(request.extensions())).await;
+        answer(got.map(|(operation, view)| wire::native(&operation, view)), request.extensions())
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Answer<ListResponse> {
+        answer(list(&self.0, request.get_ref(), Message::encoded_len).await, request.extensions())
+    }
+
+    async fn wait(&self, request: Request<WaitRequest>) -> Answer<Operation> {
+        let waited = operations::wait(&self.0, request.get_ref(), deadline(request.extensions())).await;
+        shown(waited, request.extensions())
+    }
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Answer<Self::WatchStream> {
+        let watch = operations::watch(&self.0, request.get_ref()).await;
+        let stream = |watch| {
+            // Asked for the next state only when the last one has been sent: slow readers get fewer.
+            let stream = unfold(watch, |mut watch: operond_engine::Watch| async {
+                let operation = watch.next().await?;
+                Some((Ok(wire::native(&operation, View::Basic)), watch))
+            });
+            Box::pin(stream) as Self::WatchStream
+        };
+        answer(watch.map(stream), request.extensions())
+    }
+
+    async fn cancel(&self, request: Request<CancelRequest>) -> Answer<Operation> {
+        shown(operations::cancel(&self.0, request.get_ref()).await, request.extensions())
+    }
+
+    async fn delete(&self, request: Request<DeleteRequest>) -> Answer<()> {
+        answer(operations::delete(&self.0, request.get_ref()).await, request.extensions())
+    }
+}
+
+#[tonic::async_trait]
+impl Work for Grpc {
+    async fn claim(&self, request: Request<ClaimRequest>) -> Answer<ClaimResponse> {
+        let deadline = deadline(request.extensions());
+        let claims = work::claim(&self.0, request.get_ref(), deadline, Message::encoded_len).await;
+        answer(claims, request.extensions())
+    }
+
+    async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Answer<HeartbeatResponse> {
+        let (_, extensions, request) = request.into_parts();
+        answer(work::heartbeat(&self.0, request, deadline(&extensions)).await, &extensions)
+    }
+
+    async fn report_failure(&self, request: Request<ReportFailureRequest>) -> Answer<Operation> {
+        let (_, extensions, request) = request.into_parts();
+        shown(work::report_failure(&self.0, request).await, &extensions)
+    }
+
+    async fn complete(&self, request: Request<CompleteRequest>) -> Answer<Operation> {
+        let (_, extensions, request) = request.into_parts();
+        shown(work::complete(&self.0, request).await, &extensions)
+    }
+
+    async fn retry(&self, request: Request<RetryRequest>) -> Answer<Operation> {
+        let (_, extensions, request) = request.into_parts();
+        shown(work::retry(&self.0, request).await, &extensions)
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Answer<Operation> {
+        shown(work::release(&self.0, request.get_ref()).await, request.extensions())
+    }
+}
+
+fn deadline(extensions: &Extensions) -> Option<&Deadline> {
+    extensions.get::<Deadline>()
+}
+
+fn shown(outcome: Result<Arc<operond_core::Operation>, ApiError>, extensions: &Extensions) -> Answer<Operation> {
+    answer(outcome.map(|operation| wire::native(&operation, View::Basic)), extensions)
+}
+
+fn answer<T>(outcome: Result<T, ApiError>, extensions: &Extensions) -> Answer<T> {
+    outcome.map(Response::new).map_err(|error| error.into_status(extensions))
+}

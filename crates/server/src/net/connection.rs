@@ -1,0 +1,114 @@
+//! One connection: the TLS handshake, then HTTP/1.1 or HTTP/2 until either side ends it.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tower::{Service, ServiceExt};
+
+use super::first_bytes::FirstBytes;
+use super::{Peer, Scope};
+
+/// Time for a TLS handshake.
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the first bytes of a connection, which decide between HTTP/1.1 and HTTP/2.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the head of an HTTP/1.1 request; also how long a connection may be idle between two requests.
+const HTTP1_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest head of an HTTP/1.1 request, in bytes (answer: 431), and the most that is read ahead of a handler.
+const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+/// Calls at a time on one HTTP/2 connection; more wait in the client.
+const HTTP2_STREAMS_MAX: u32 = 250;
+/// Largest header list of an HTTP/2 request, in bytes as HTTP/2 counts them (answer: 431).
+const HTTP2_HEADER_LIST_BYTES: u32 = 16 * 1024;
+/// Silence after which the server asks whether the peer is still there, and how long it waits for the answer.
+const HTTP2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const HTTP2_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Streams the peer reset before the server looked at them ("rapid reset"); past it the connection is closed.
+const HTTP2_PENDING_RESETS_MAX: usize = 20;
+/// Streams the server had to reset because of the peer's errors ("made you reset"); past it, closed too.
+const HTTP2_LOCAL_RESETS_MAX: usize = 256;
+
+/// The TLS stream, or none if the peer failed, took too long, or the server is going down.
+pub(super) async fn handshake(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    scope: &Scope,
+) -> Option<TlsStream<TcpStream>> {
+    let handshake = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+    match scope.shutdown.run_until_cancelled(handshake).await? {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            None
+        }
+        Err(_elapsed) => {
+            tracing::debug!("TLS handshake took too long");
+            None
+        }
+    }
+}
+
+/// Answers the calls of one connection until it ends, or until the calls in flight at a shutdown are answered.
+pub(super) async fn serve<I, S>(io: I, peer: Peer, service: S, scope: Scope)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
+        service.clone().oneshot(request)
+    });
+    let io = TokioIo::new(FirstBytes::within(FIRST_BYTES_TIMEOUT, io));
+    let builder = builder(scope.clone());
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = scope.shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // Clients vanish all the time; this is for whoever is looking for one that does.
+        tracing::debug!(%error, peer = %peer.address, "connection ended with an error");
+    }
+}
+
+fn builder(scope: Scope) -> auto::Builder<Scope> {
+    let mut builder = auto::Builder::new(scope);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HTTP1_HEADER_TIMEOUT).max_buf_size(HTTP1_BUFFER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(HTTP2_HEADER_LIST_BYTES)
+        .keep_alive_interval(HTTP2_KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(HTTP2_KEEPALIVE_TIMEOUT)
+        .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(HTTP2_LOCAL_RESETS_MAX);
+    builder
+}
+
+/// HTTP/2 runs each call as a task of its own; they are counted and ended with their connection.
+impl<F> hyper::rt::Executor<F> for Scope
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, call: F) {
+        self.spawn(async move {
+            call.await;
+        });
+    }
+}

@@ -1,0 +1,70 @@
+//! What REST calls are answered with.
+
+use axum::body::{Body, HttpBody};
+use http::{HeaderValue, Response, header};
+use operond_core::Operation;
+use prost::{Message, Name};
+
+use super::Rest;
+use crate::error::{ApiError, Reason};
+use crate::poll_interval::X_OPERATION_POLL_INTERVAL;
+
+/// A message as JSON.
+pub(super) fn message<M: Message + Name>(rest: &Rest<'_>, message: &M) -> Result<Response<Body>, ApiError> {
+    let text = rest.service.types.to_json(message);
+    // Instants and numbers are in range by construction.
+    text.map(json).map_err(|error| ApiError::new(Reason::Internal, format!("the answer has no JSON: {error}")))
+}
+
+/// A message as JSON; while `operation` is not done, with when to ask again.
+pub(super) fn polled<M: Message + Name>(
+    rest: &Rest<'_>,
+    operation: &Operation,
+    shown: &M,
+) -> Result<Response<Body>, ApiError> {
+    let mut response = message(rest, shown)?;
+    if let Some(seconds) = rest.service.poll_interval(operation) {
+        let headers = response.headers_mut();
+        headers.insert(X_OPERATION_POLL_INTERVAL, HeaderValue::from(seconds));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    Ok(response)
+}
+
+/// JSON text.
+pub(super) fn json(text: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// How many bytes a message takes as JSON.
+pub(super) fn json_bytes<M: Message + Name>(rest: &Rest<'_>, message: &M) -> usize {
+    rest.service.types.to_json(message).map_or(0, |text| text.len())
+}
+
+/// The answer to HEAD: all but the body, whose length is told.
+pub(super) fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Body::empty())
+}
+
+/// Alive: the process answers.
+pub(super) fn health(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
+    rest.no_query()?;
+    let version = &rest.service.settings.version;
+    Ok(json(serde_json::json!({ "status": "SERVING", "version": version }).to_string()))
+}
+
+/// Ready: it means to go on, and the store answers.
+pub(super) async fn ready(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
+    rest.no_query()?;
+    if !rest.service.settings.health.serving() {
+        return Err(ApiError::from(operond_engine::Error::Unavailable(operond_engine::Unavailable::ShuttingDown)));
+    }
+    rest.service.engine.ping().await?;
+    Ok(json(serde_json::json!({ "status": "SERVING" }).to_string()))
+}

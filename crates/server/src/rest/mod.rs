@@ -1,0 +1,151 @@
+//! REST: every path that is not a gRPC service.
+//!
+//! Paths are matched here and not by the router: `{id}:verb` is one segment, a wrong method is told apart from an
+//! unknown path, and no method reaches a handler by another's name (HEAD must never cancel).
+
+mod answer;
+mod native;
+mod query;
+mod route;
+mod watch;
+mod yandex;
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use http::request::Parts;
+use http::{Method, Request, Response};
+use prost::{Message, Name};
+
+use crate::error::{ApiError, Reason, quote};
+use crate::http::{Form, Refusal, RequestId, read_body};
+use crate::service::Service;
+
+use route::{Call, Route};
+
+/// Answers what no gRPC service is there for.
+pub(crate) async fn serve(State(service): State<Arc<Service>>, request: Request<Body>) -> Response<Body> {
+    if Form::of(&request) == Form::Grpc {
+        let message = format!("there is no gRPC method {}", quote(request.uri().path()));
+        return ApiError::new(Reason::UnknownMethod, message).into_status(request.extensions()).into_http();
+    }
+    let head = request.method() == Method::HEAD;
+    let id = request.extensions().get::<RequestId>().cloned();
+    let outcome = called(&service, request).await;
+    let response = outcome.unwrap_or_else(|failure| match (failure, &id) {
+        (Failure::Refused(refusal), Some(id)) => refusal.into_response(Form::Rest, id),
+        // Without the layers around the router there is no id to tell.
+        (Failure::Refused(refusal), None) => refused(&refusal).into_response(None, &service.types),
+        (Failure::Error(error), id) => error.into_response(id.as_ref(), &service.types),
+    });
+    if head { answer::without_body(response) } else { response }
+}
+
+/// Why there is no answer.
+enum Failure {
+    Error(ApiError),
+    /// By the body rules, which are shared with the layers.
+    Refused(Refusal),
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// A call under way.
+struct Rest<'a> {
+    service: &'a Arc<Service>,
+    /// The id in the path; empty where the path has none.
+    id: String,
+    parts: Parts,
+    body: Bytes,
+}
+
+async fn called(service: &Arc<Service>, request: Request<Body>) -> Result<Response<Body>, Failure> {
+    let (parts, body) = request.into_parts();
+    let Route { id, calls } = route::find(parts.uri.path())?;
+    let call = route::choose(calls, &parts.method)?;
+    // Answers to GET and HEAD depend on nothing but the URL.
+    let body = if parts.method == Method::POST || parts.method == Method::DELETE {
+        read_body(body).await.map_err(Failure::Refused)?
+    } else {
+        Bytes::new()
+    };
+    Ok(handle(call, Rest { service, id, parts, body }).await?)
+}
+
+async fn handle(call: Call, rest: Rest<'_>) -> Result<Response<Body>, ApiError> {
+    match call {
+        Call::Health => answer::health(&rest),
+        Call::Ready => answer::ready(&rest).await,
+        Call::YandexGet => yandex::get(&rest).await,
+        Call::YandexCancel => yandex::cancel(&rest).await,
+        Call::EndpointsList => yandex::endpoints(&rest),
+        Call::EndpointsGet => yandex::endpoint(&rest),
+        Call::Create => native::create(&rest).await,
+        Call::Start => native::start(&rest).await,
+        Call::Get => native::get(&rest).await,
+        Call::List => native::list(&rest).await,
+        Call::Wait => native::wait(&rest).await,
+        Call::Watch => watch::watch(&rest).await,
+        Call::Cancel => native::cancel(&rest).await,
+        Call::Delete => native::delete(&rest).await,
+        Call::Claim => native::claim(&rest).await,
+        Call::Heartbeat => native::heartbeat(&rest).await,
+        Call::ReportFailure => native::report_failure(&rest).await,
+        Call::Complete => native::complete(&rest).await,
+        Call::Retry => native::retry(&rest).await,
+        Call::Release => native::release(&rest).await,
+    }
+}
+
+impl Rest<'_> {
+    /// The message in the body; the query has nothing to say. No body means no members.
+    fn message<M: Message + Name + Default>(&self) -> Result<M, ApiError> {
+        self.no_query()?;
+        if self.body.is_empty() {
+            return Ok(M::default());
+        }
+        self.service.types.from_json(&self.body).map_err(|error| ApiError::json("body", &error))
+    }
+
+    /// The message in the query; `id` is the member that the path names.
+    fn query<M: Message + Name + Default>(&self, id: Option<&str>) -> Result<M, ApiError> {
+        let pairs = query::pairs(self.parts.uri.query())?;
+        let id = id.map(|member| (member.to_owned(), self.id.clone()));
+        let message = self.service.types.from_pairs(id.into_iter().chain(pairs));
+        message.map_err(|error| ApiError::json("query", &error))
+    }
+
+    fn no_query(&self) -> Result<(), ApiError> {
+        match query::pairs(self.parts.uri.query())?.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(ApiError::invalid(quote(name), "is no query parameter of this call: it has none")),
+        }
+    }
+
+    /// Refuses a member that says another id than the path.
+    fn check_id(&self, field: &str, member: &str) -> Result<(), ApiError> {
+        if member.is_empty() || member == self.id {
+            return Ok(());
+        }
+        Err(ApiError::invalid(field, "differs from the id in the path: leave it out"))
+    }
+}
+
+impl ApiError {
+    /// `whole` names what the error is in when it is in no member.
+    fn json(whole: &str, error: &crate::json::Error) -> Self {
+        let field = if error.path.is_empty() { whole } else { &error.path };
+        Self::new(Reason::InvalidField, format!("{field}: {}", error.problem)).violation(field, &error.problem)
+    }
+}
+
+fn refused(refusal: &Refusal) -> ApiError {
+    let reason =
+        if refusal.reason() == Reason::LimitExceeded.as_str() { Reason::LimitExceeded } else { Reason::InvalidField };
+    ApiError::new(reason, refusal.message().to_owned()).violation("body", refusal.message())
+}

@@ -1,0 +1,162 @@
+//! Which call a path and a method stand for.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::error::{ApiError, Reason, quote};
+
+/// Everything that REST can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Health,
+    Ready,
+    YandexGet,
+    YandexCancel,
+    EndpointsList,
+    EndpointsGet,
+    Create,
+    Start,
+    Get,
+    List,
+    Wait,
+    Watch,
+    Cancel,
+    Delete,
+    Claim,
+    Heartbeat,
+    ReportFailure,
+    Complete,
+    Retry,
+    Release,
+}
+
+/// What a path stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    /// The id in it; empty where it has none.
+    pub(super) id: String,
+    /// What can be done there, by method.
+    pub(super) calls: &'static [(Method, Call)],
+}
+
+/// What is at a path.
+pub(super) fn find(path: &str) -> Result<Route, ApiError> {
+    let segments = segments(path)?;
+    let (id, calls) = match segments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["healthz"] => ("", only(&(Method::GET, Call::Health))),
+        ["readyz"] => ("", only(&(Method::GET, Call::Ready))),
+        ["operations", last] => match verb(last) {
+            (id, None) => (id, only(&(Method::GET, Call::YandexGet))),
+            // By contract (CONTRACT §4 "Cancel over GET"); the guards are in the layers.
+            (id, Some("cancel")) => {
+                (id, [(Method::GET, Call::YandexCancel), (Method::POST, Call::YandexCancel)].as_slice())
+            }
+            _ => return Err(unknown(path)),
+        },
+        ["endpoints"] => ("", only(&(Method::GET, Call::EndpointsList))),
+        ["endpoints", id] => (id, only(&(Method::GET, Call::EndpointsGet))),
+        ["api", "v1", "operations"] => ("", [(Method::GET, Call::List), (Method::POST, Call::Create)].as_slice()),
+        ["api", "v1", "operations:start"] => ("", only(&(Method::POST, Call::Start))),
+        ["api", "v1", "operations", last] => match verb(last) {
+            (id, None) => (id, [(Method::GET, Call::Get), (Method::DELETE, Call::Delete)].as_slice()),
+            (id, Some("wait")) => (id, only(&(Method::GET, Call::Wait))),
+            (id, Some("watch")) => (id, only(&(Method::GET, Call::Watch))),
+            (id, Some("cancel")) => (id, only(&(Method::POST, Call::Cancel))),
+            _ => return Err(unknown(path)),
+        },
+        ["api", "v1", "work:claim"] => ("", only(&(Method::POST, Call::Claim))),
+        ["api", "v1", "work:heartbeat"] => ("", only(&(Method::POST, Call::Heartbeat))),
+        ["api", "v1", "work:reportFailure"] => ("", only(&(Method::POST, Call::ReportFailure))),
+        ["api", "v1", "work:complete"] => ("", only(&(Method::POST, Call::Complete))),
+        ["api", "v1", "work:retry"] => ("", only(&(Method::POST, Call::Retry))),
+        ["api", "v1", "work:release"] => ("", only(&(Method::POST, Call::Release))),
+        _ => return Err(unknown(path)),
+    };
+    Ok(Route { id: id.to_owned(), calls })
+}
+
+/// The call that `method` stands for. HEAD is GET without its body where GET only reads, and reads at once.
+pub(super) fn choose(calls: &'static [(Method, Call)], method: &Method) -> Result<Call, ApiError> {
+    let found = calls.iter().find(|(of, call)| of == method || (method == Method::HEAD && has_head(of, *call)));
+    found.map(|(_, call)| *call).ok_or_else(|| {
+        let mut allowed: Vec<&str> = calls.iter().map(|(of, _)| of.as_str()).collect();
+        if calls.iter().any(|(of, call)| has_head(of, *call)) {
+            allowed.push("HEAD");
+        }
+        let allowed = allowed.join(", ");
+        let message = format!("{} is not possible here, only {allowed}", quote(method.as_str()));
+        ApiError::new(Reason::MethodNotAllowed, message).allow(allowed)
+    })
+}
+
+fn has_head(method: &Method, call: Call) -> bool {
+    method == Method::GET && !matches!(call, Call::YandexCancel | Call::Wait | Call::Watch)
+}
+
+/// The segments of a path, percent-decoded one by one: an encoded slash divides nothing.
+fn segments(path: &str) -> Result<Vec<String>, ApiError> {
+    let decode = |segment| percent_decode_str(segment).decode_utf8().map(Into::into);
+    let segments = path.strip_prefix('/').unwrap_or(path).split('/').take(SEGMENTS_MAX);
+    segments.map(decode).collect::<Result<_, _>>().map_err(|_| ApiError::invalid("path", "is not UTF-8"))
+}
+
+/// Splits `id:verb` at the last colon.
+fn verb(segment: &str) -> (&str, Option<&str>) {
+    segment.rsplit_once(':').map_or((segment, None), |(id, verb)| (id, Some(verb)))
+}
+
+fn only(call: &'static (Method, Call)) -> &'static [(Method, Call)] {
+    std::slice::from_ref(call)
+}
+
+fn unknown(path: &str) -> ApiError {
+    ApiError::new(Reason::UnknownPath, format!("there is nothing at {}", quote(path)))
+}
+
+/// One more than any path here has.
+const SEGMENTS_MAX: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(method: &Method, path: &str) -> Result<(Call, String), Reason> {
+        let route = find(path).map_err(|error| error.reason())?;
+        let call = choose(route.calls, method).map_err(|error| error.reason())?;
+        Ok((call, route.id))
+    }
+
+    #[test]
+    fn segments_are_decoded_one_by_one_and_split_at_the_last_colon() {
+        let get = |path| call(&Method::GET, path);
+        assert_eq!(get("/operations/op1"), Ok((Call::YandexGet, "op1".into())));
+        assert_eq!(get("/operations/op1:cancel"), Ok((Call::YandexCancel, "op1".into())));
+        assert_eq!(get("/operations/op1%3Acancel"), Ok((Call::YandexCancel, "op1".into())));
+        assert_eq!(get("/operations/op1:%63ancel"), Ok((Call::YandexCancel, "op1".into())));
+        assert_eq!(get("/operations/a:b:cancel"), Ok((Call::YandexCancel, "a:b".into())));
+        assert_eq!(get("/operations/a%2Fb"), Ok((Call::YandexGet, "a/b".into())));
+        assert_eq!(get("/operations/%D0%B6"), Ok((Call::YandexGet, "ж".into())));
+        assert_eq!(get("/operations/"), Ok((Call::YandexGet, String::new())));
+        assert_eq!(get("/api/v1/operations/op1:wait"), Ok((Call::Wait, "op1".into())));
+        assert_eq!(call(&Method::POST, "/api/v1/work%3Aclaim"), Ok((Call::Claim, String::new())));
+        assert_eq!(get("/operations/%ff"), Err(Reason::InvalidField));
+        for unknown in ["/", "/operations", "/operations/op1:stop", "/operations/op1/x", "//operations/op1", "/api/v1"]
+        {
+            assert_eq!(get(unknown), Err(Reason::UnknownPath), "{unknown}");
+        }
+        assert_eq!(get("/api/v1/operations/op1/x/y/z"), Err(Reason::UnknownPath));
+    }
+
+    #[test]
+    fn b46_no_method_changes_state_by_another_name() {
+        for method in [Method::HEAD, Method::OPTIONS, Method::PUT, Method::PATCH, Method::DELETE, Method::TRACE] {
+            assert_eq!(call(&method, "/operations/op1:cancel"), Err(Reason::MethodNotAllowed), "{method}");
+        }
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+            for path in ["/api/v1/operations/op1:cancel", "/api/v1/work:claim", "/api/v1/operations:start"] {
+                assert_eq!(call(&method, path), Err(Reason::MethodNotAllowed), "{method} {path}");
+            }
+        }
+        assert_eq!(call(&Method::HEAD, "/api/v1/operations/op1"), Ok((Call::Get, "op1".into())));
+    }
+}

@@ -1,0 +1,69 @@
+//! Watch as server-sent events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use futures::stream::unfold;
+use http::{HeaderValue, Response, StatusCode, header};
+use operond_core::Operation;
+use operond_engine::Watch;
+use operond_proto::operond::v1;
+use tokio::time::timeout;
+
+use super::Rest;
+use crate::error::ApiError;
+use crate::native::operations;
+use crate::service::Service;
+use crate::wire::{self, View};
+
+/// An event per change; its id is the revision, where the browser resumes by itself. An operation whose last
+/// revision the client has seen answers 204, which tells browsers not to come back.
+pub(super) async fn watch(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
+    let mut request: v1::WatchRequest = rest.query(Some("id"))?;
+    if let Some(last) = rest.parts.headers.get("last-event-id") {
+        // A browser that reconnects sends the header with the URL it began with: the header is newer.
+        request.after_revision = String::from_utf8_lossy(last.as_bytes()).into_owned();
+    }
+    if operations::is_over(rest.service, &request).await? {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(response);
+    }
+    let watch = operations::watch(rest.service, &request).await?;
+    let events = Events { watch, service: Arc::clone(rest.service) };
+    let stream = unfold(events, |mut events| async { Some((Ok::<_, Infallible>(events.next().await?), events)) });
+    let mut response = Response::new(Body::from_stream(stream));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+struct Events {
+    watch: Watch,
+    service: Arc<Service>,
+}
+
+impl Events {
+    async fn next(&mut self) -> Option<String> {
+        match timeout(KEEP_ALIVE, self.watch.next()).await {
+            Ok(operation) => operation.map(|operation| self.event(&operation)),
+            // A comment: proxies cut what is silent.
+            Err(_elapsed) => Some(":\n\n".into()),
+        }
+    }
+
+    fn event(&self, operation: &Operation) -> String {
+        let json = self.service.types.to_json(&wire::native(operation, View::Basic));
+        match json {
+            Ok(json) => format!("id: {}\ndata: {json}\n\n", operation.revision),
+            // Instants and numbers are in range by construction.
+            Err(error) => format!(": revision {} has no JSON: {error}\n\n", operation.revision),
+        }
+    }
+}
+
+/// Most proxies and browsers bear a minute of silence.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -1,0 +1,136 @@
+//! All faces over one engine, as one router.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use operond_core::limits::REQUEST_BYTES_MAX;
+use operond_core::{Operation, Timestamp};
+use operond_engine::Engine;
+use operond_proto::FILE_DESCRIPTOR_SET;
+use operond_proto::operond::v1::operations_server::{self, OperationsServer};
+use operond_proto::operond::v1::work_server::{self, WorkServer};
+use operond_proto::yandex::cloud::endpoint::api_endpoint_service_server::{self, ApiEndpointServiceServer};
+use operond_proto::yandex::cloud::operation::operation_service_server::{self, OperationServiceServer};
+use tokio::time::Instant;
+use tonic::codec::CompressionEncoding::Gzip;
+use tonic_health::pb::health_server::{self, HealthServer};
+
+use crate::grpc::Strict;
+use crate::health::{Health, HealthService};
+use crate::http::Deadline;
+use crate::json::Types;
+use crate::{native, poll_interval, rest, yandex};
+
+/// How the faces present themselves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The `host:port` that clients are told to connect to; the certificate must name the host.
+    pub advertised: String,
+    /// The version of the server, for people.
+    pub version: String,
+    /// How long a Yandex Get of an unfinished operation is held for a change; zero for not at all, at most 60 s
+    /// (CONTRACT §4 "held Get").
+    pub held_get: Duration,
+    /// Told to health checks; keep a clone to say that the server is about to stop.
+    pub health: Health,
+}
+
+impl Settings {
+    /// Nothing held, version of this crate.
+    #[must_use]
+    pub fn new(advertised: impl Into<String>) -> Self {
+        Self {
+            advertised: advertised.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            held_get: Duration::ZERO,
+            health: Health::default(),
+        }
+    }
+}
+
+/// Every face, health checks and reflection. Serve it with [`crate::http::layers`] around it: the guards, request
+/// ids and deadlines are there.
+pub fn router(engine: Engine, settings: Settings) -> Router {
+    let health = HealthService { health: settings.health.clone(), names: SERVICES };
+    let service = Arc::new(Service { engine, settings, types: Types::builtin(), clock: Clock::start() });
+
+    macro_rules! serve {
+        ($server:ident, $service:expr) => {
+            Strict($server::new($service).accept_compressed(Gzip).max_decoding_message_size(REQUEST_BYTES_MAX))
+        };
+    }
+    let operations = serve!(OperationsServer, native::Grpc(Arc::clone(&service)));
+    let work = serve!(WorkServer, native::Grpc(Arc::clone(&service)));
+    let yandex_operations = serve!(OperationServiceServer, yandex::Grpc(Arc::clone(&service)));
+    let endpoints = serve!(ApiEndpointServiceServer, yandex::Grpc(Arc::clone(&service)));
+    let health = serve!(HealthServer, health);
+    let reflection =
+        || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET);
+    let reflection_v1 = reflection().build_v1().expect("the committed descriptors are checked by a test");
+    let reflection_v1alpha = reflection().build_v1alpha().expect("the committed descriptors are checked by a test");
+
+    let path = |name: &str| format!("/{name}/{{*method}}");
+    Router::new()
+        .route_service(&path(operations_server::SERVICE_NAME), operations)
+        .route_service(&path(work_server::SERVICE_NAME), work)
+        .route_service(&path(operation_service_server::SERVICE_NAME), yandex_operations)
+        .route_service(&path(api_endpoint_service_server::SERVICE_NAME), endpoints)
+        .route_service(&path(health_server::SERVICE_NAME), health)
+        .route_service(&path("grpc.reflection.v1.ServerReflection"), reflection_v1)
+        .route_service(&path("grpc.reflection.v1alpha.ServerReflection"), reflection_v1alpha)
+        .fallback(rest::serve)
+        .with_state(service)
+}
+
+/// What every call needs.
+pub(crate) struct Service {
+    pub(crate) engine: Engine,
+    pub(crate) settings: Settings,
+    pub(crate) types: Types,
+    clock: Clock,
+}
+
+impl Service {
+    /// Seconds until the next poll of `operation`; `None` once it is done.
+    pub(crate) fn poll_interval(&self, operation: &Operation) -> Option<u64> {
+        poll_interval::poll_interval(operation, self.clock.now())
+    }
+}
+
+/// `wait`, cut so that a call with this deadline answers a little before it. Such a call is not cut off.
+pub(crate) fn until(wait: Duration, deadline: Option<&Deadline>) -> Duration {
+    match deadline {
+        Some(deadline) if !wait.is_zero() => {
+            deadline.answer_myself();
+            wait.min(deadline.answer_by().saturating_duration_since(Instant::now()))
+        }
+        _ => wait,
+    }
+}
+
+/// The age of operations, for poll intervals only: wall time at start, and the monotonic clock since.
+struct Clock {
+    wall: Timestamp,
+    start: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        // Read once, as the zero of a monotonic clock.
+        let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Self { wall: Timestamp::default().after(since_epoch), start: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.wall.after(self.start.elapsed())
+    }
+}
+
+/// The services whose health can be asked for.
+const SERVICES: &[&str] = &[
+    operations_server::SERVICE_NAME,
+    work_server::SERVICE_NAME,
+    operation_service_server::SERVICE_NAME,
+    api_endpoint_service_server::SERVICE_NAME,
+];

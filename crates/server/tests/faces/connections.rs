@@ -1,0 +1,89 @@
+//! The faces over real connections: gRPC by HTTP/2, compressed, and shut down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use operond_engine::{Engine, Options};
+use operond_proto::operond::v1::operations_client::OperationsClient;
+use operond_proto::operond::v1::{GetOperationRequest, WaitRequest};
+use operond_server::http::{GuardOptions, layers};
+use operond_server::net::{Listen, SHUTDOWN_GRACE, Server};
+use operond_server::{Settings, router};
+use operond_store::MemoryStore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+
+use crate::harness::{create, told, within};
+
+struct Running {
+    engine: Engine,
+    channel: Channel,
+    shutdown: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+async fn start() -> Running {
+    let engine = Engine::start(Arc::new(MemoryStore::default()), Options::default());
+    let server = Server::bind(vec![Listen::plaintext("127.0.0.1:0".parse().unwrap())]).await.unwrap();
+    let address = server.addresses().next().unwrap();
+    let app = layers(router(engine.clone(), Settings::new("localhost")), &GuardOptions { advertised: None });
+    let shutdown = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(server.serve(app, shutdown.clone(), SHUTDOWN_GRACE));
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    Running { engine, channel, shutdown, tasks }
+}
+
+#[tokio::test]
+async fn requests_may_be_compressed() {
+    within(async {
+        let running = start().await;
+        let mut client = OperationsClient::new(running.channel).send_compressed(CompressionEncoding::Gzip);
+        let mut request = create("k");
+        request.description = "a".repeat(256);
+        let created = client.create(request).await.unwrap().into_inner();
+        assert_eq!(created.description.len(), 256);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn not_found_reaches_a_client_whole() {
+    within(async {
+        let running = start().await;
+        let mut client = OperationsClient::new(running.channel);
+        let get = |id: &str| GetOperationRequest { id: id.into(), ..Default::default() };
+        let error = client.get(get("op0")).await.unwrap_err();
+        assert_eq!(told(&error), (Code::NotFound, "NEVER_EXISTED".into(), String::new()));
+        let error = client.get(get(&"x".repeat(5_000))).await.unwrap_err();
+        assert_eq!(told(&error), (Code::InvalidArgument, "LIMIT_EXCEEDED".into(), "id".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wait_answers_before_its_deadline_and_at_shutdown() {
+    within(async {
+        let mut running = start().await;
+        let mut client = OperationsClient::new(running.channel.clone());
+        let id = client.create(create("k")).await.unwrap().into_inner().id;
+        let wait = |id: &str| WaitRequest { id: id.into(), timeout: None };
+        let mut request = Request::new(wait(&id));
+        request.set_timeout(Duration::from_millis(300));
+        assert!(!client.wait(request).await.unwrap().into_inner().done);
+
+        let mut waits = JoinSet::new();
+        waits.spawn(async move { client.wait(wait(&id)).await });
+        while running.engine.waiters() == 0 {
+            tokio::task::yield_now().await;
+        }
+        running.shutdown.cancel();
+        running.engine.shutdown().await;
+        assert!(!waits.join_next().await.unwrap().unwrap().unwrap().into_inner().done);
+        running.tasks.join_next().await.unwrap().unwrap();
+    })
+    .await;
+}

@@ -1,0 +1,206 @@
+//! A server in this process, on virtual time, over the in-memory store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+use operond_core::{OperationId, Timestamp};
+use operond_engine::{Engine, Options};
+use operond_proto::operond::v1::operations_client::OperationsClient;
+use operond_proto::operond::v1::work_client::WorkClient;
+use operond_proto::operond::v1::{Claim, ClaimRequest, CreateRequest, Operation};
+use operond_proto::yandex::cloud::operation::operation_service_client::OperationServiceClient;
+use operond_server::http::{GuardOptions, Layered, layers};
+use operond_server::{Health, Settings, router};
+use operond_store::{Clock, ListQuery, MemoryStore, Order, Store};
+use serde_json::Value;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tower::ServiceExt;
+use tower::util::MapRequest;
+
+/// The router with its layers, as the listener serves it.
+pub(crate) type App = Layered<Router>;
+/// A transport for generated clients that ends in this process.
+pub(crate) type InProcess = MapRequest<App, fn(Request<tonic::body::Body>) -> Request<Body>>;
+
+pub(crate) const ADVERTISED: &str = "operond.example:7468";
+
+pub(crate) struct Faces {
+    pub(crate) engine: Engine,
+    pub(crate) app: App,
+    pub(crate) health: Health,
+    store: Arc<MemoryStore>,
+}
+
+/// A REST answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Faces {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(set: impl FnOnce(&mut Settings)) -> Self {
+        let store = Arc::new(MemoryStore::new(Virtual::new()));
+        let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, Options::default());
+        let mut settings = Settings::new(ADVERTISED);
+        set(&mut settings);
+        let health = settings.health.clone();
+        let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
+        let app = layers(router(engine.clone(), settings), &guards);
+        Self { engine, app, health, store }
+    }
+
+    /// `line` is method and path; a body is sent as JSON.
+    pub(crate) async fn rest(&self, line: &str, body: &str) -> Rest {
+        self.rest_with(line, &[], body).await
+    }
+
+    pub(crate) async fn rest_with(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Rest {
+        read(self.call(request(line, headers, body)).await).await
+    }
+
+    pub(crate) async fn call(&self, request: Request<Body>) -> Response<Body> {
+        self.app.clone().oneshot(request).await.unwrap()
+    }
+
+    pub(crate) fn operations(&self) -> OperationsClient<InProcess> {
+        OperationsClient::with_origin(self.in_process(), ORIGIN.clone())
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX)
+    }
+
+    pub(crate) fn work(&self) -> WorkClient<InProcess> {
+        WorkClient::with_origin(self.in_process(), ORIGIN.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    pub(crate) fn yandex(&self) -> OperationServiceClient<InProcess> {
+        OperationServiceClient::with_origin(self.in_process(), ORIGIN.clone())
+    }
+
+    pub(crate) fn in_process(&self) -> InProcess {
+        self.app.clone().map_request(|request: Request<tonic::body::Body>| request.map(Body::new))
+    }
+
+    pub(crate) async fn create(&self, kind: &str) -> Operation {
+        self.operations().create(create(kind)).await.unwrap().into_inner()
+    }
+
+    /// The claim of the one operation of `kind` that there is to do.
+    pub(crate) async fn claim(&self, kind: &str) -> Claim {
+        let request = ClaimRequest { kinds: vec![kind.into()], worker: "w".into(), ..Default::default() };
+        self.work().claim(request).await.unwrap().into_inner().claims.remove(0)
+    }
+
+    /// An operation of `kind` in the hands of a worker.
+    pub(crate) async fn claimed(&self, kind: &str) -> Claim {
+        self.create(kind).await;
+        self.claim(kind).await
+    }
+
+    /// Everything that is stored, as ids and revisions.
+    pub(crate) async fn rows(&self) -> Vec<(OperationId, u64)> {
+        let query = ListQuery {
+            kind: None,
+            state: None,
+            order: Order::OldestFirst,
+            after: None,
+            limit: usize::MAX,
+            bytes_max: usize::MAX,
+        };
+        let page = self.store.list(&query).await.unwrap();
+        page.operations.iter().map(|operation| (operation.id.clone(), operation.revision)).collect()
+    }
+}
+
+impl Rest {
+    #[track_caller]
+    pub(crate) fn ok(self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.body);
+        self.body
+    }
+
+    /// The details of the error by the name of their type.
+    pub(crate) fn detail(&self, name: &str) -> &Value {
+        let url = format!("type.googleapis.com/google.rpc.{name}");
+        let details = self.body["details"].as_array().into_iter().flatten();
+        details.into_iter().find(|detail| detail["@type"] == *url).unwrap_or(&Value::Null)
+    }
+
+    pub(crate) fn reason(&self) -> &str {
+        self.detail("ErrorInfo")["reason"].as_str().unwrap_or_default()
+    }
+
+    /// The member that is wrong.
+    pub(crate) fn field(&self) -> &str {
+        self.detail("BadRequest")["fieldViolations"][0]["field"].as_str().unwrap_or_default()
+    }
+}
+
+pub(crate) fn create(kind: &str) -> CreateRequest {
+    CreateRequest { kind: kind.into(), ..Default::default() }
+}
+
+pub(crate) fn request(line: &str, headers: &[(&str, &str)], body: &str) -> Request<Body> {
+    let (method, path) = line.split_once(' ').expect("a method and a path");
+    let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
+        request = request.header("content-type", "application/json");
+    }
+    request.body(if body.is_empty() { Body::empty() } else { Body::from(body.to_owned()) }).unwrap()
+}
+
+pub(crate) async fn read(response: Response<Body>) -> Rest {
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+    Rest { status: parts.status, headers: parts.headers, body }
+}
+
+/// Code, reason, and the member that is wrong.
+pub(crate) fn told(status: &Status) -> (Code, String, String) {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("{status:?} has no ErrorInfo"));
+    assert_eq!(info.domain, "operond.dev");
+    let field = details.bad_request().map(|bad| bad.field_violations[0].field.clone());
+    (status.code(), info.reason.clone(), field.unwrap_or_default())
+}
+
+/// Ends what a test has begun when it is over.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it ends")
+}
+
+/// The runtime's clock, which stands still while there is something to do.
+struct Virtual(Instant);
+
+impl Virtual {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for Virtual {
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_micros(1_700_000_000_000_000).after(self.elapsed())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+static ORIGIN: std::sync::LazyLock<Uri> = std::sync::LazyLock::new(|| Uri::from_static("http://localhost"));

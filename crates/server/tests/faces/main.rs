@@ -1,0 +1,15 @@
+//! All faces over one engine, as their clients see them: in process and over real connections.
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod bad_input;
+mod connections;
+mod endpoints;
+mod harness;
+mod leases;
+mod life;
+mod limits;
+mod list;
+mod refusals;
+mod routes;
+mod waiting;
+mod yandex;

@@ -1,0 +1,153 @@
+//! The tables `operations`, `specs` and `tombstones`: reading one, writing one.
+
+use std::sync::Arc;
+
+use operond_core::{Gone, Operation, OperationId, Tenant, Timestamp};
+use operond_store::Cause;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::columns::{self, Binder, Place};
+use crate::fault::{Damage, Fault};
+use crate::sql;
+
+/// The operation, if it is there.
+pub(crate) fn load(connection: &Connection, id: &OperationId) -> Result<Option<Arc<Operation>>, Fault> {
+    let mut statement = connection.prepare_cached(sql::OPERATION_BY_ID)?;
+    let mut rows = statement.query([id.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let operation = columns::operation(row).map_err(|cause| Damage::of_operation(id, cause))?;
+    Ok(Some(Arc::new(operation)))
+}
+
+/// The operation in the row `seq`, without its input; `id` names it in an error.
+pub(crate) fn load_for_list(connection: &Connection, seq: i64, id: &str) -> Result<Arc<Operation>, Fault> {
+    let damage = |cause: Cause| Damage::of(format!("operation {id}"), cause);
+    let mut statement = connection.prepare_cached(sql::OPERATION_BY_SEQ)?;
+    let mut rows = statement.query([seq])?;
+    let row = rows.next()?.ok_or_else(|| damage("it is in an index and not in its table".into()))?;
+    Ok(Arc::new(columns::operation(row).map_err(damage)?))
+}
+
+/// What became of an operation that is not there.
+pub(crate) fn tombstone(connection: &Connection, id: &OperationId) -> Result<Option<(Tenant, Gone)>, Fault> {
+    let mut statement = connection.prepare_cached(sql::TOMBSTONE)?;
+    let row = statement.query_row([id.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
+    let Some((tenant, gone)) = row.optional()? else { return Ok(None) };
+    let damage = |cause: Cause| Damage::of_operation(id, cause);
+    let tenant = Tenant::parse("tenant", &tenant).map_err(|invalid| damage(invalid.into()))?;
+    let gone = match gone {
+        DELETED => Gone::Deleted,
+        EXPIRED => Gone::Expired,
+        _ => return Err(damage("it went in an unknown way".into()).into()),
+    };
+    Ok(Some((tenant, gone)))
+}
+
+/// Takes the next operations whose timers are due out of `statement`: instant and id.
+pub(crate) fn due(
+    connection: &Connection,
+    statement: &'static str,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<(i64, OperationId)>, Fault> {
+    let mut statement = connection.prepare_cached(statement)?;
+    let mut rows = statement.query(params![now.micros(), sql_limit(limit)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((row.get(0)?, read_id(row, 1)?));
+    }
+    Ok(found)
+}
+
+/// The id in a column of an index.
+pub(crate) fn read_id(row: &rusqlite::Row<'_>, column: usize) -> Result<OperationId, Fault> {
+    let text: String = row.get(column).map_err(|cause| Damage::of("an index", cause))?;
+    Ok(OperationId::parse("id", &text).map_err(|invalid| Damage::of(format!("operation {text:?}"), invalid))?)
+}
+
+/// Writes a new operation.
+pub(crate) fn insert(connection: &Connection, operation: &Operation, now: Timestamp) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(sql::INSERT_OPERATION)?;
+    let mut row = Binder::new(&mut statement);
+    row.key(operation)?;
+    row.place(&Place::of(operation, now))?;
+    row.facts(operation)?;
+    row.execute()?;
+    let mut statement = connection.prepare_cached(sql::INSERT_SPEC)?;
+    let mut row = Binder::new(&mut statement);
+    row.bind(connection.last_insert_rowid())?;
+    row.spec(&operation.spec)?;
+    row.execute()?;
+    Ok(())
+}
+
+/// Writes an operation in place of the one with revision `previous`, which was at `was`.
+pub(crate) fn update(
+    connection: &Connection,
+    operation: &Operation,
+    previous: u64,
+    was: Option<Place>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let place = Place::of(operation, now);
+    let stays = was == Some(place);
+    let mut statement = connection.prepare_cached(if stays { sql::UPDATE_FACTS } else { sql::UPDATE_OPERATION })?;
+    let mut row = Binder::new(&mut statement);
+    row.facts(operation)?;
+    if !stays {
+        row.place(&place)?;
+    }
+    row.bind(operation.id.as_str())?;
+    row.bind(previous.cast_signed())?;
+    one_row(row.execute()?, &operation.id, previous)
+}
+
+/// Removes an operation with revision `previous` and remembers how it went.
+pub(crate) fn remove(
+    connection: &Connection,
+    operation: &Operation,
+    previous: u64,
+    gone: Gone,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let id = operation.id.as_str();
+    connection.prepare_cached(sql::DELETE_SPEC)?.execute([id])?;
+    let deleted = connection.prepare_cached(sql::DELETE_OPERATION)?.execute(params![id, previous.cast_signed()])?;
+    one_row(deleted, &operation.id, previous)?;
+    bury(connection, operation, gone, now)
+}
+
+/// Remembers how an operation went.
+pub(crate) fn bury(connection: &Connection, operation: &Operation, gone: Gone, now: Timestamp) -> Result<(), Fault> {
+    let gone = match gone {
+        Gone::Deleted => DELETED,
+        Gone::Expired => EXPIRED,
+    };
+    let mut statement = connection.prepare_cached(sql::INSERT_TOMBSTONE)?;
+    statement.execute(params![operation.id.as_str(), operation.spec.tenant.as_str(), gone, now.micros()])?;
+    Ok(())
+}
+
+/// Takes a row that cannot be read out of the way of claims and timers: there it would come first
+/// again and again, and no operation behind it would get its turn. Who asks for it by its id still
+/// hears that it is damaged.
+pub(crate) fn set_aside(connection: &Connection, id: &OperationId) -> Result<(), Fault> {
+    connection.prepare_cached(sql::SET_ASIDE)?.execute([id.as_str()])?;
+    Ok(())
+}
+
+/// A limit as SQL takes it.
+pub(crate) fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Nobody else writes: a row that is not as it was read means that this store is wrong about itself.
+fn one_row(written: usize, id: &OperationId, revision: u64) -> Result<(), Fault> {
+    if written == 1 {
+        return Ok(());
+    }
+    Err(Fault::Broken(format!("operation {id} was read with revision {revision} and is no longer stored with it")))
+}
+
+const DELETED: i64 = 1;
+const EXPIRED: i64 = 2;

@@ -1,0 +1,238 @@
+//! Every statement there is, each one constant, all of them held against their query plans below.
+//!
+//! They pick rows and write by id and revision. None decides a transition.
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
+        $($(#[$doc])* pub(crate) const $name: &str = $sql;)*
+
+        #[cfg(test)]
+        const ALL: &[(&str, &str)] = &[$((stringify!($name), $name),)*];
+    };
+}
+
+/// Columns that other rows or indexes hang on; written once.
+macro_rules! key_columns {
+    () => {
+        "id, tenant, kind, created_at"
+    };
+}
+
+/// Columns that indexes are made of: an update that leaves them alone leaves the indexes alone.
+macro_rules! place_columns {
+    () => {
+        "state, claimable, available_at, expires_at"
+    };
+}
+
+/// The other columns of an operation that change.
+macro_rules! fact_columns {
+    () => {
+        "due_at, revision, modified_at, backoff, lease_expires_at, finished_at, queue_deadline, run_deadline, \
+         grace_deadline, started_at, attempt, lease_token, lease_secret, worker, lease_duration, lease_given_up, \
+         lease_answered, cancel_at, cancel_by, cancel_reason, progress_unit, progress_message, progress_done, \
+         progress_total, events, attempt_error, failure, metadata_type_url, metadata_value, error, \
+         response_type_url, response_value"
+    };
+}
+
+/// Columns of a spec but its input.
+macro_rules! spec_columns {
+    () => {
+        "description, created_by, labels, cancellable, clean_up_on_cancel, queue_timeout, run_timeout, \
+         max_attempts, cancel_grace, retention_succeeded, retention_failed, retention_cancelled, response_type, \
+         metadata_type"
+    };
+}
+
+/// The keys of a list: seven ranges, one for each state, merged in the order of the list.
+macro_rules! of_every_state {
+    ($columns_and_table:literal, $range:literal, $order:literal) => {
+        concat!(
+            $columns_and_table,
+            " WHERE state = 1 AND ",
+            $range,
+            " UNION ALL ",
+            $columns_and_table,
+            " WHERE state = 2 AND ",
+            $range,
+            " UNION ALL ",
+            $columns_and_table,
+            " WHERE state = 3 AND ",
+            $range,
+            " UNION ALL ",
+            $columns_and_table,
+            " WHERE state = 4 AND ",
+            $range,
+            " UNION ALL ",
+            $columns_and_table,
+            " WHERE state = 5 AND ",
+            $range,
+            " UNION ALL ",
+            $columns_and_table,
+            " WHERE state = 6 AND ",
+            $range,
+            " UNION ALL ",
+            $columns_and_table,
+            " WHERE state = 7 AND ",
+            $range,
+            $order
+        )
+    };
+}
+
+statements! {
+    /// By id; the columns in the order in which `columns` reads them.
+    OPERATION_BY_ID = concat!(
+        "SELECT ", key_columns!(), ", ", place_columns!(), ", ", fact_columns!(), ", ", spec_columns!(),
+        ", input_type_url, input_value FROM operations JOIN specs USING (seq) WHERE id = ?1"
+    );
+    /// The same columns, without the input.
+    OPERATION_BY_SEQ = concat!(
+        "SELECT ", key_columns!(), ", ", place_columns!(), ", ", fact_columns!(), ", ", spec_columns!(),
+        ", NULL, NULL FROM operations JOIN specs USING (seq) WHERE operations.seq = ?1"
+    );
+    INSERT_OPERATION = concat!(
+        "INSERT INTO operations (", key_columns!(), ", ", place_columns!(), ", ", fact_columns!(), ") \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
+         ?, ?, ?, ?, ?, ?)"
+    );
+    INSERT_SPEC = concat!(
+        "INSERT INTO specs (seq, ", spec_columns!(), ", input_type_url, input_value) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    );
+    UPDATE_OPERATION = concat!(
+        "UPDATE operations SET (", fact_columns!(), ", ", place_columns!(), ") = \
+         (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         WHERE id = ? AND revision = ?"
+    );
+    /// For a change that moves it in no index but that of its timers.
+    UPDATE_FACTS = concat!(
+        "UPDATE operations SET (", fact_columns!(), ") = \
+         (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         WHERE id = ? AND revision = ?"
+    );
+    DELETE_SPEC = "DELETE FROM specs WHERE seq = (SELECT seq FROM operations WHERE id = ?1)";
+    DELETE_OPERATION = "DELETE FROM operations WHERE id = ?1 AND revision = ?2";
+    /// Takes a row that cannot be read out of the way of claims and timers.
+    SET_ASIDE = "UPDATE operations SET claimable = NULL, due_at = NULL, expires_at = NULL WHERE id = ?1";
+
+    /// Backoffs that are over: their operations can be claimed from now on.
+    END_BACKOFFS =
+        "UPDATE operations SET claimable = 1 WHERE seq IN (SELECT seq FROM operations \
+         WHERE claimable = 0 AND available_at <= ?1 ORDER BY available_at LIMIT ?2)";
+    /// The next tenant, by name, that has something of a kind to be claimed.
+    NEXT_TENANT =
+        "SELECT tenant FROM operations WHERE claimable = 1 AND kind = ?1 AND tenant > ?2 ORDER BY tenant LIMIT 1";
+    /// What a tenant has of a kind, the longest claimable first, behind a place in that order.
+    CLAIMABLE =
+        "SELECT available_at, id FROM operations WHERE claimable = 1 AND kind = ?1 AND tenant = ?2 \
+         AND (available_at, id) > (?3, ?4) ORDER BY available_at, id LIMIT ?5";
+    DUE = "SELECT due_at, id FROM operations WHERE due_at <= ?1 ORDER BY due_at, id LIMIT ?2";
+    EXPIRED = "SELECT expires_at, id FROM operations WHERE expires_at <= ?1 ORDER BY expires_at, id LIMIT ?2";
+
+    /// Keys of a list: ?1 created_at and ?2 id of its cursor, ?3 its limit, then the kind, then the state.
+    LIST_NEWEST = of_every_state!(
+        "SELECT created_at, id, seq FROM operations",
+        "(created_at, id) < (?1, ?2)",
+        " ORDER BY created_at DESC, id DESC LIMIT ?3"
+    );
+    LIST_OLDEST = of_every_state!(
+        "SELECT created_at, id, seq FROM operations",
+        "(created_at, id) > (?1, ?2)",
+        " ORDER BY created_at, id LIMIT ?3"
+    );
+    LIST_KIND_NEWEST = of_every_state!(
+        "SELECT created_at, id, seq FROM operations",
+        "kind = ?4 AND (created_at, id) < (?1, ?2)",
+        " ORDER BY created_at DESC, id DESC LIMIT ?3"
+    );
+    LIST_KIND_OLDEST = of_every_state!(
+        "SELECT created_at, id, seq FROM operations",
+        "kind = ?4 AND (created_at, id) > (?1, ?2)",
+        " ORDER BY created_at, id LIMIT ?3"
+    );
+    LIST_STATE_NEWEST =
+        "SELECT created_at, id, seq FROM operations WHERE state = ?4 AND (created_at, id) < (?1, ?2) \
+         ORDER BY created_at DESC, id DESC LIMIT ?3";
+    LIST_STATE_OLDEST =
+        "SELECT created_at, id, seq FROM operations WHERE state = ?4 AND (created_at, id) > (?1, ?2) \
+         ORDER BY created_at, id LIMIT ?3";
+    LIST_KIND_STATE_NEWEST =
+        "SELECT created_at, id, seq FROM operations WHERE kind = ?4 AND state = ?5 AND (created_at, id) < (?1, ?2) \
+         ORDER BY created_at DESC, id DESC LIMIT ?3";
+    LIST_KIND_STATE_OLDEST =
+        "SELECT created_at, id, seq FROM operations WHERE kind = ?4 AND state = ?5 AND (created_at, id) > (?1, ?2) \
+         ORDER BY created_at, id LIMIT ?3";
+
+    TOMBSTONE = "SELECT tenant, gone FROM tombstones WHERE id = ?1";
+    INSERT_TOMBSTONE = "INSERT OR REPLACE INTO tombstones (id, tenant, gone, at) VALUES (?1, ?2, ?3, ?4)";
+    PURGE_TOMBSTONES =
+        "DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE at <= ?1 ORDER BY at LIMIT ?2)";
+
+    KEY = "SELECT operation, created_at, fingerprint FROM keys WHERE tenant = ?1 AND key = ?2";
+    PUT_KEY =
+        "INSERT OR REPLACE INTO keys (tenant, key, operation, created_at, fingerprint) VALUES (?1, ?2, ?3, ?4, ?5)";
+    /// Keys that are old enough to be purged, in the order of their age, behind a place in that order.
+    OLD_KEYS =
+        "SELECT created_at, tenant, key FROM keys WHERE created_at <= ?1 AND (created_at, tenant, key) > (?2, ?3, ?4) \
+         ORDER BY created_at, tenant, key LIMIT ?5";
+    /// Removes a key whose operation is done or gone.
+    PURGE_KEY =
+        "DELETE FROM keys WHERE tenant = ?1 AND key = ?2 AND NOT EXISTS (SELECT 1 FROM operations \
+         WHERE operations.id = keys.operation AND finished_at IS NULL)";
+
+    INSERT_META = "INSERT OR IGNORE INTO meta (only, seal_key) VALUES (1, ?1)";
+    META = "SELECT seal_key, last_stored FROM meta WHERE only = 1";
+    NOTE_TIME = "UPDATE meta SET last_stored = ?1 WHERE only = 1";
+    FREE_PAGES = "PRAGMA incremental_vacuum(64)";
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::ALL;
+    use crate::migrate::{STEPS, migrate};
+
+    /// The plan of `sql`, one step a line.
+    fn plan(connection: &Connection, sql: &str) -> Vec<String> {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let mut rows = statement.raw_query();
+        let mut steps = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            steps.push(row.get(3).unwrap());
+        }
+        steps
+    }
+
+    fn schema() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection, STEPS).unwrap();
+        connection
+    }
+
+    #[test]
+    fn every_statement_finds_its_rows_by_an_index_and_sorts_nothing() {
+        let connection = schema();
+        for (name, sql) in ALL {
+            for step in plan(&connection, sql) {
+                assert!(!step.contains("SCAN"), "{name} scans: {step}");
+                assert!(!step.contains("TEMP B-TREE"), "{name} sorts: {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn claims_timers_and_lists_read_nothing_but_their_index() {
+        let connection = schema();
+        let covered = |name: &str| {
+            name.starts_with("LIST_") || ["NEXT_TENANT", "CLAIMABLE", "DUE", "EXPIRED", "OLD_KEYS"].contains(&name)
+        };
+        for (name, sql) in ALL.iter().filter(|(name, _)| covered(name)) {
+            for step in plan(&connection, sql).iter().filter(|step| step.contains("SEARCH")) {
+                assert!(step.contains("COVERING INDEX") || step.contains("PRIMARY KEY"), "{name}: {step}");
+            }
+        }
+    }
+}

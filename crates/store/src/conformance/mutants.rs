@@ -1,0 +1,306 @@
+//! Stores with a flaw each: the negative controls of the suite.
+//!
+//! A case that a flaw of its subject does not break says nothing about that subject. The tests of
+//! this crate show for each [`Flaw`] a case that it breaks.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use operond_core::{Command, Now, OperationId, Stored, Timestamp, decide};
+
+use super::Subject;
+use super::make::{DAY, id};
+use crate::clock::{ManualClock, StoreTime};
+use crate::list::{Cursor, ListQuery, Order, Page};
+use crate::memory::{Tables, ready};
+use crate::request::{Applied, Batch, Reply, Request};
+use crate::rows::{ClaimWant, Rows, Wants};
+use crate::{Answer, Error, Lookup, Properties, Store};
+
+/// What is wrong with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Acknowledges every third batch without storing it.
+    AcknowledgesBeforeCommit,
+    /// Stores nothing of a command that is refused, not even what settling changed.
+    DropsWhatARefusalSettled,
+    /// Stores nothing of a change that nobody is woken for.
+    DropsBareChanges,
+    /// Reads rows as they were before the last batch, and writes whatever is there now.
+    IgnoresTheRevision,
+    /// Writes new operations over old ones.
+    OverwritesTakenIds,
+    /// Stores the first half of a batch that fails.
+    CommitsHalfOfABatch,
+    /// Offers every candidate twice.
+    OffersTwice,
+    /// Offers those first that have been claimable for the shortest time.
+    OffersTheNewestFirst,
+    /// Begins with the same tenant each time.
+    ForgetsWhoseTurnItIs,
+    /// Keeps no idempotency keys.
+    ForgetsKeys,
+    /// Keeps no tombstones.
+    ForgetsTombstones,
+    /// Forgets tombstones and keys a day too early.
+    PurgesTooEarly,
+    /// Pages begin behind the last one's instant, not behind its last operation.
+    PagesByInstantAlone,
+    /// Shows inputs in lists.
+    ListsInputs,
+    /// Settles when it is asked what is stored.
+    SettlesWhileReading,
+    /// Keeps whole milliseconds.
+    RoundsInstants,
+    /// Goes by the calendar alone when it is opened.
+    ForgetsTheTime,
+    /// Removes what has expired, however far the calendar stepped.
+    NeverHoldsRetention,
+    /// Makes a new seal key each time it is opened.
+    ForgetsItsSealKey,
+    /// Serves on when it is closed.
+    NeverCloses,
+}
+
+impl Flaw {
+    /// Every flaw.
+    pub const ALL: &[Self] = &[
+        Self::AcknowledgesBeforeCommit,
+        Self::DropsWhatARefusalSettled,
+        Self::DropsBareChanges,
+        Self::IgnoresTheRevision,
+        Self::OverwritesTakenIds,
+        Self::CommitsHalfOfABatch,
+        Self::OffersTwice,
+        Self::OffersTheNewestFirst,
+        Self::ForgetsWhoseTurnItIs,
+        Self::ForgetsKeys,
+        Self::ForgetsTombstones,
+        Self::PurgesTooEarly,
+        Self::PagesByInstantAlone,
+        Self::ListsInputs,
+        Self::SettlesWhileReading,
+        Self::RoundsInstants,
+        Self::ForgetsTheTime,
+        Self::NeverHoldsRetention,
+        Self::ForgetsItsSealKey,
+        Self::NeverCloses,
+    ];
+}
+
+/// What a store in memory keeps from one opening to the next, here with a flaw, or with none to
+/// show that it is the flaw that is noticed.
+pub struct Mutant {
+    flaw: Option<Flaw>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    tables: Tables,
+    before_last: Tables,
+    last_stored: Option<Timestamp>,
+    batches: u64,
+    openings: u8,
+}
+
+struct FlawedStore {
+    flaw: Option<Flaw>,
+    time: StoreTime,
+    properties: Properties,
+    kept: Arc<Mutex<Kept>>,
+    closed: Mutex<bool>,
+}
+
+impl Mutant {
+    /// A subject whose stores have `flaw`.
+    #[must_use]
+    pub fn new(flaw: Option<Flaw>) -> Self {
+        Self { flaw, kept: Arc::default() }
+    }
+}
+
+impl Subject for Mutant {
+    fn open(&mut self, clock: Arc<ManualClock>) -> Arc<dyn Store> {
+        let mut kept = self.kept.lock().expect("no panic while held");
+        kept.openings += 1;
+        let has = |flaw| self.flaw == Some(flaw);
+        let seal_key = if has(Flaw::ForgetsItsSealKey) { [kept.openings; 32] } else { [7; 32] };
+        let last_stored = kept.last_stored.filter(|_| !has(Flaw::ForgetsTheTime));
+        Arc::new(FlawedStore {
+            flaw: self.flaw,
+            time: StoreTime::new(clock, last_stored),
+            properties: Properties { seal_key, sole_writer: true },
+            kept: Arc::clone(&self.kept),
+            closed: Mutex::new(false),
+        })
+    }
+}
+
+impl Store for FlawedStore {
+    fn update(&self, batch: Arc<Batch>) -> Answer<'_, Applied> {
+        ready(self.with(|kept| self.carry_out(kept, &batch)))
+    }
+
+    fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
+        ready(self.with(|kept| Ok(self.look_up(kept, id))))
+    }
+
+    fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
+        ready(self.with(|kept| Ok(self.read_page(kept, query))))
+    }
+
+    fn purge(&self, limit: usize) -> Answer<'_, usize> {
+        let early = if self.has(Flaw::PurgesTooEarly) { DAY } else { Duration::ZERO };
+        ready(self.with(|kept| Ok(kept.tables.purge(self.now().at.after(early), limit))))
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        ready(self.with(|_| Ok(())))
+    }
+
+    fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        *self.closed.lock().expect("no panic while held") = !self.has(Flaw::NeverCloses);
+        ready(Ok(()))
+    }
+}
+
+impl FlawedStore {
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Kept) -> Result<T, Error>) -> Result<T, Error> {
+        if *self.closed.lock().expect("no panic while held") {
+            return Err(Error::Unavailable("the store is closed".into()));
+        }
+        work(&mut self.kept.lock().expect("no panic while held"))
+    }
+
+    fn now(&self) -> Now {
+        let mut now = self.time.now();
+        if self.has(Flaw::RoundsInstants) {
+            now.at = Timestamp::from_micros(now.at.micros() / 1_000 * 1_000);
+        }
+        now.retention_held &= !self.has(Flaw::NeverHoldsRetention);
+        now
+    }
+
+    fn carry_out(&self, kept: &mut Kept, batch: &Batch) -> Result<Applied, Error> {
+        let now = self.now();
+        let source = if self.has(Flaw::IgnoresTheRevision) { &kept.before_last } else { &kept.tables };
+        let mut rows = self.load(source, &batch.wants(), now);
+        let replies = rows.run(batch, |id| source.missing(id));
+        kept.before_last = kept.tables.clone();
+        kept.batches += 1;
+        kept.last_stored = Some(now.at);
+        if self.has(Flaw::AcknowledgesBeforeCommit) && kept.batches.is_multiple_of(3) {
+            return Ok(rows.applied(replies));
+        }
+        let blind = self.has(Flaw::IgnoresTheRevision) || self.has(Flaw::OverwritesTakenIds);
+        if !blind && !rows.writes().all(|write| kept.tables.agrees(&write)) {
+            if self.has(Flaw::CommitsHalfOfABatch) {
+                let half = rows.writes().filter(|write| kept.before_last.agrees(write));
+                half.for_each(|write| kept.tables.put(&write, now.at));
+            }
+            return Err(Error::Unavailable("a new operation's id is taken".into()));
+        }
+        self.write(&mut kept.tables, &rows, batch, &replies, now);
+        Ok(rows.applied(replies))
+    }
+
+    fn load(&self, tables: &Tables, wants: &Wants, now: Now) -> Rows {
+        let mut wants = wants.clone();
+        let claims = std::mem::take(&mut wants.claims);
+        let candidates: Vec<_> = claims.iter().map(|want| self.candidates(tables, want, now.at)).collect();
+        wants.ids.extend(candidates.iter().flatten().cloned());
+        let mut rows = tables.rows(&wants, now);
+        candidates.into_iter().for_each(|candidates| rows.offer(candidates));
+        rows
+    }
+
+    fn candidates(&self, tables: &Tables, want: &ClaimWant, now: Timestamp) -> Vec<OperationId> {
+        let mut want = want.clone();
+        let max = want.max;
+        if self.has(Flaw::ForgetsWhoseTurnItIs) {
+            want.after = None;
+        }
+        if self.has(Flaw::OffersTheNewestFirst) {
+            want.max = usize::MAX;
+        }
+        let mut candidates = tables.candidates(&want, now);
+        if self.has(Flaw::OffersTheNewestFirst) {
+            candidates.reverse();
+        }
+        if self.has(Flaw::OffersTwice) {
+            candidates = candidates.into_iter().flat_map(|id| [id.clone(), id]).collect();
+        }
+        candidates.truncate(max);
+        candidates
+    }
+
+    fn write(&self, tables: &mut Tables, rows: &Rows, batch: &Batch, replies: &[Reply], now: Now) {
+        let dropped = match self.flaw {
+            Some(Flaw::DropsWhatARefusalSettled) => refused(batch, replies),
+            Some(Flaw::DropsBareChanges) => {
+                let bare = rows.applied(vec![]).changed.into_iter().filter(|changed| changed.bare);
+                bare.map(|changed| changed.operation.id.clone()).collect()
+            }
+            _ => HashSet::new(),
+        };
+        for write in rows.writes().filter(|write| !dropped.contains(&write.operation.id)) {
+            tables.put(&write, now.at);
+        }
+        if !self.has(Flaw::ForgetsKeys) {
+            rows.key_writes().for_each(|write| tables.put_key(&write));
+        }
+        if self.has(Flaw::ForgetsTombstones) {
+            tables.purge(Timestamp::from_micros(i64::MAX), usize::MAX);
+        }
+    }
+
+    fn look_up(&self, kept: &mut Kept, id: &OperationId) -> Lookup {
+        let found = kept.tables.lookup(id);
+        match found {
+            Lookup::Found(operation) if self.has(Flaw::SettlesWhileReading) => {
+                match decide(&operation, &Command::Settle, self.now()).stored {
+                    Stored::Live(settled) => Lookup::Found(settled),
+                    Stored::Gone(gone) => Lookup::Gone(operation.spec.tenant.clone(), gone),
+                }
+            }
+            found => found,
+        }
+    }
+
+    fn read_page(&self, kept: &Kept, query: &ListQuery) -> Page {
+        let mut query = query.clone();
+        if self.has(Flaw::PagesByInstantAlone) {
+            let edge = if query.order == Order::OldestFirst { "\u{10FFFF}" } else { " " };
+            query.after = query.after.map(|after| Cursor { id: id(edge), ..after });
+        }
+        let mut page = kept.tables.list(&query);
+        if self.has(Flaw::ListsInputs) {
+            for operation in &mut page.operations {
+                if let Lookup::Found(whole) = kept.tables.lookup(&operation.id) {
+                    *operation = whole;
+                }
+            }
+        }
+        page
+    }
+}
+
+/// What the refused commands of a batch were about.
+fn refused(batch: &Batch, replies: &[Reply]) -> HashSet<OperationId> {
+    let refused = batch.requests.iter().zip(replies).filter(|(_, reply)| reply.is_err());
+    let about = |(request, _): (&Request, &Reply)| match request {
+        Request::Command(id, _) => Some(id.clone()),
+        Request::Create(_) | Request::Claim(_) | Request::Settle(_) => None,
+    };
+    refused.filter_map(about).collect()
+}

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use operond_core::limits::REQUEST_BYTES_MAX;
-use operond_core::{Operation, Timestamp};
+use operond_core::{Operation, State, Timestamp};
 use operond_engine::Engine;
 use operond_proto::FILE_DESCRIPTOR_SET;
+use operond_proto::operond::v1;
 use operond_proto::operond::v1::operations_server::{self, OperationsServer};
 use operond_proto::operond::v1::work_server::{self, WorkServer};
 use operond_proto::yandex::cloud::endpoint::api_endpoint_service_server::{self, ApiEndpointServiceServer};
@@ -20,6 +21,7 @@ use crate::grpc::Strict;
 use crate::health::{Health, HealthService};
 use crate::http::Deadline;
 use crate::json::Types;
+use crate::wire::{self, View};
 use crate::{native, poll_interval, rest, yandex};
 
 /// How the faces present themselves.
@@ -92,6 +94,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// An operation as the native face shows it.
+    pub(crate) fn show(&self, operation: &Operation, view: View) -> v1::Operation {
+        let unattended = operation.state() == State::Queued && !self.engine.attended(&operation.spec.kind);
+        v1::Operation { unattended, ..wire::native(operation, view) }
+    }
+
     /// Seconds until the next poll of `operation`; `None` once it is done.
     pub(crate) fn poll_interval(&self, operation: &Operation) -> Option<u64> {
         poll_interval::poll_interval(operation, self.clock.now())

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use operond_proto::operond::v1::operation::Result as Outcome;
 use operond_proto::operond::v1::{
@@ -102,7 +102,7 @@ async fn carry_out(url: String, ledger: Ledger) {
             let outcome = Some(complete_request::Outcome::Response(text(&id)));
             let complete = CompleteRequest { lease: claim.lease, metadata: None, outcome };
             match work.complete(complete).await {
-                Ok(_) => ledger.lock().unwrap().entry(id.clone()).or_default().response = Some(id),
+                Ok(_) => ledger.lock().unwrap().entry(id.clone()).or_default().response = Some(id.clone()),
                 // Refused because a cancel won is no loss; anything else ends this worker.
                 Err(refused) if refused.code() == tonic::Code::FailedPrecondition => {}
                 Err(_) => return,

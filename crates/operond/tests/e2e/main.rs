@@ -4,6 +4,7 @@
 mod support;
 
 mod cancel;
+mod cli;
 mod crash;
 mod readme;
 mod sdk;

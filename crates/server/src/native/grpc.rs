@@ -19,7 +19,7 @@ use super::{list, operations, work};
 use crate::error::ApiError;
 use crate::http::Deadline;
 use crate::service::Service;
-use crate::wire::{self, View};
+use crate::wire::View;
 
 /// Both services of the native face.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ impl Operations for Grpc {
 
     async fn create(&self, request: Request<CreateRequest>) -> Answer<Operation> {
         let (metadata, extensions, request) = request.into_parts();
-        shown(operations::create(&self.0, request, metadata.as_ref()).await, &extensions)
+        self.shown(operations::create(&self.0, request, metadata.as_ref()).await, &extensions)
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Answer<Claim> {
@@ -43,7 +43,7 @@ impl Operations for Grpc {
 
     async fn get(&self, request: Request<GetOperationRequest>) -> Answer<Operation> {
         let got = operations::get(&self.0, request.get_ref(), deadline(request.extensions())).await;
-        answer(got.map(|(operation, view)| wire::native(&operation, view)), request.extensions())
+        answer(got.map(|(operation, view)| self.0.show(&operation, view)), request.extensions())
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Answer<ListResponse> {
@@ -52,16 +52,16 @@ impl Operations for Grpc {
 
     async fn wait(&self, request: Request<WaitRequest>) -> Answer<Operation> {
         let waited = operations::wait(&self.0, request.get_ref(), deadline(request.extensions())).await;
-        shown(waited, request.extensions())
+        self.shown(waited, request.extensions())
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Answer<Self::WatchStream> {
         let watch = operations::watch(&self.0, request.get_ref()).await;
         let stream = |watch| {
             // Asked for the next state only when the last one has been sent: slow readers get fewer.
-            let stream = unfold(watch, |mut watch: operond_engine::Watch| async {
-                let operation = watch.next().await?;
-                Some((Ok(wire::native(&operation, View::Basic)), watch))
+            let stream = unfold((watch, Arc::clone(&self.0)), |(mut watch, service)| async {
+                let operation = operond_engine::Watch::next(&mut watch).await?;
+                Some((Ok(service.show(&operation, View::Basic)), (watch, service)))
             });
             Box::pin(stream) as Self::WatchStream
         };
@@ -69,7 +69,7 @@ impl Operations for Grpc {
     }
 
     async fn cancel(&self, request: Request<CancelRequest>) -> Answer<Operation> {
-        shown(operations::cancel(&self.0, request.get_ref()).await, request.extensions())
+        self.shown(operations::cancel(&self.0, request.get_ref()).await, request.extensions())
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Answer<()> {
@@ -92,21 +92,21 @@ impl Work for Grpc {
 
     async fn report_failure(&self, request: Request<ReportFailureRequest>) -> Answer<Operation> {
         let (_, extensions, request) = request.into_parts();
-        shown(work::report_failure(&self.0, request).await, &extensions)
+        self.shown(work::report_failure(&self.0, request).await, &extensions)
     }
 
     async fn complete(&self, request: Request<CompleteRequest>) -> Answer<Operation> {
         let (_, extensions, request) = request.into_parts();
-        shown(work::complete(&self.0, request).await, &extensions)
+        self.shown(work::complete(&self.0, request).await, &extensions)
     }
 
     async fn retry(&self, request: Request<RetryRequest>) -> Answer<Operation> {
         let (_, extensions, request) = request.into_parts();
-        shown(work::retry(&self.0, request).await, &extensions)
+        self.shown(work::retry(&self.0, request).await, &extensions)
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Answer<Operation> {
-        shown(work::release(&self.0, request.get_ref()).await, request.extensions())
+        self.shown(work::release(&self.0, request.get_ref()).await, request.extensions())
     }
 }
 
@@ -114,8 +114,14 @@ fn deadline(extensions: &Extensions) -> Option<&Deadline> {
     extensions.get::<Deadline>()
 }
 
-fn shown(outcome: Result<Arc<operond_core::Operation>, ApiError>, extensions: &Extensions) -> Answer<Operation> {
-    answer(outcome.map(|operation| wire::native(&operation, View::Basic)), extensions)
+impl Grpc {
+    fn shown(
+        &self,
+        outcome: Result<Arc<operond_core::Operation>, ApiError>,
+        extensions: &Extensions,
+    ) -> Answer<Operation> {
+        answer(outcome.map(|operation| self.0.show(&operation, View::Basic)), extensions)
+    }
 }
 
 fn answer<T>(outcome: Result<T, ApiError>, extensions: &Extensions) -> Answer<T> {

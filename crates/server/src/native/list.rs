@@ -9,7 +9,7 @@ use super::filter;
 use crate::error::{ApiError, quote};
 use crate::page_token;
 use crate::service::Service;
-use crate::wire::{self, View};
+use crate::wire::View;
 
 /// One page. `size` tells how many bytes an operation takes in the answer: the page ends before they are too many.
 pub(crate) async fn list(
@@ -24,7 +24,7 @@ pub(crate) async fn list(
     let mut last = None;
     let mut more = page.more;
     for operation in &page.operations {
-        let shown = wire::native(operation, View::Basic);
+        let shown = service.show(operation, View::Basic);
         bytes += size(&shown);
         if bytes > ANSWER_BYTES_MAX && last.is_some() {
             more = true;

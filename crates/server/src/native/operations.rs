@@ -31,7 +31,9 @@ pub(crate) async fn start(
 ) -> Result<v1::Claim, ApiError> {
     let (create, worker, lease) = wire::start(request, idempotency_key(headers)?)?;
     let (operation, claimed) = service.engine.start_operation(create, worker, lease).await?;
-    Ok(claimed.map_or_else(|| wire::without_lease(&operation), |claimed| wire::claim(&claimed)))
+    let repeated =
+        || v1::Claim { operation: Some(service.show(&operation, View::Basic)), ..wire::without_lease(&operation) };
+    Ok(claimed.map_or_else(repeated, |claimed| wire::claim(&claimed)))
 }
 
 /// Reads an operation, at once or after its next change, and how much of it is to be shown.

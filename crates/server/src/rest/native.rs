@@ -10,7 +10,7 @@ use operond_proto::operond::v1;
 use super::{Rest, answer};
 use crate::error::ApiError;
 use crate::native::{self, operations, work};
-use crate::wire::{self, View};
+use crate::wire::View;
 
 type Answer = Result<Response<Body>, ApiError>;
 
@@ -27,7 +27,7 @@ pub(super) async fn start(rest: &Rest<'_>) -> Answer {
 pub(super) async fn get(rest: &Rest<'_>) -> Answer {
     let request = rest.query(Some("id"))?;
     let (operation, view) = operations::get(rest.service, &request, None).await?;
-    answer::polled(rest, &operation, &wire::native(&operation, view))
+    answer::polled(rest, &operation, &rest.service.show(&operation, view))
 }
 
 pub(super) async fn list(rest: &Rest<'_>) -> Answer {
@@ -88,5 +88,5 @@ pub(super) async fn release(rest: &Rest<'_>) -> Answer {
 }
 
 fn basic(rest: &Rest<'_>, operation: &Arc<Operation>) -> Answer {
-    answer::polled(rest, operation, &wire::native(operation, View::Basic))
+    answer::polled(rest, operation, &rest.service.show(operation, View::Basic))
 }

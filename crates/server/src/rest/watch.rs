@@ -16,7 +16,7 @@ use super::Rest;
 use crate::error::ApiError;
 use crate::native::operations;
 use crate::service::Service;
-use crate::wire::{self, View};
+use crate::wire::View;
 
 /// An event per change; its id is the revision, where the browser resumes by itself. An operation whose last
 /// revision the client has seen answers 204, which tells browsers not to come back.
@@ -56,7 +56,7 @@ impl Events {
     }
 
     fn event(&self, operation: &Operation) -> String {
-        let json = self.service.types.to_json(&wire::native(operation, View::Basic));
+        let json = self.service.types.to_json(&self.service.show(operation, View::Basic));
         match json {
             Ok(json) => format!("id: {}\ndata: {json}\n\n", operation.revision),
             // Instants and numbers are in range by construction.

@@ -5,7 +5,7 @@ use operond_proto::operond::v1::{CreateRequest, GetOperationRequest};
 use serde_json::json;
 use tonic::{Code, Request};
 
-use crate::harness::{Faces, create, request, told};
+use crate::harness::{Faces, create, read, request, told};
 
 /// Every case: method and path, body, HTTP status, reason, member.
 async fn check(faces: &Faces, cases: &[(&str, &str, u16, &str, &str)]) {
@@ -252,6 +252,10 @@ async fn bodies_need_their_content_type_and_their_size() {
     };
     let large = faces.rest("POST /api/v1/operations", &padded(4 * 1024 * 1024 + 1)).await;
     assert_eq!((large.status, large.reason()), (StatusCode::PAYLOAD_TOO_LARGE, "LIMIT_EXCEEDED"));
+    let mut binary = request("POST /api/v1/operations", &[], "x");
+    *binary.body_mut() = axum::body::Body::from(&b"{\"kind\":\"\xff\"}"[..]);
+    let binary = read(faces.call(binary).await).await;
+    assert_eq!((binary.status, binary.field()), (StatusCode::BAD_REQUEST, "body"), "invalid UTF-8");
     assert!(faces.rows().await.is_empty());
     faces.rest("POST /api/v1/operations", &padded(4 * 1024 * 1024)).await.ok();
 }

@@ -1,7 +1,8 @@
 //! A server in this process, on virtual time, over the in-memory store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
@@ -184,22 +185,28 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("it ends")
 }
 
-/// The runtime's clock, which stands still while there is something to do.
-struct Virtual(Instant);
+/// The runtime's clock, which stands still while there is something to do; no two readings are the same.
+struct Virtual {
+    wall: Timestamp,
+    start: Instant,
+    readings: AtomicU64,
+}
 
 impl Virtual {
     fn new() -> Self {
-        Self(Instant::now())
+        // Of today: the server tells the age of operations by its own clock.
+        let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        Self { wall: Timestamp::default().after(since_epoch), start: Instant::now(), readings: AtomicU64::new(0) }
     }
 }
 
 impl Clock for Virtual {
     fn wall(&self) -> Timestamp {
-        Timestamp::from_micros(1_700_000_000_000_000).after(self.elapsed())
+        self.wall.after(self.elapsed())
     }
 
     fn elapsed(&self) -> Duration {
-        self.0.elapsed()
+        self.start.elapsed() + Duration::from_micros(self.readings.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -54,11 +54,14 @@ async fn create_claim_heartbeat_complete_over_grpc() {
     assert_eq!(at(created.available_at), at(created.created_at));
     assert_eq!(at(created.queue_deadline), at(created.created_at) + 60);
 
+    assert!(created.unattended, "no worker has asked for the kind");
     let claim = faces.claim("render").await;
+    let attended = faces.create("render").await;
+    assert_eq!((attended.state(), attended.unattended), (State::Queued, false));
     assert_eq!((claim.attempt, claim.input.as_ref()), (1, Some(&any(b"in"))));
     assert_eq!(claim.lease_duration, Some(Duration { seconds: 30, nanos: 0 }));
     let leased = claim.operation.unwrap();
-    assert_eq!((leased.state(), leased.worker.as_str()), (State::Running, "w"));
+    assert_eq!((leased.state(), leased.worker.as_str(), leased.unattended), (State::Running, "w", false));
     assert_eq!(at(leased.run_deadline), at(leased.started_at) + 90);
     assert_eq!((leased.lease_expires_at, leased.available_at), (claim.lease_expires_at, None));
 
@@ -182,7 +185,7 @@ async fn create_claim_heartbeat_complete_over_rest() {
     assert_eq!(running.headers["retry-after"], "1");
     assert_eq!(running.headers["content-type"], "application/json");
     let running = running.ok();
-    assert_eq!((&running["progress"]["total"], &running["metadata"]["value"]["step"]), (&json!(4.0), &json!("x")));
+    assert_eq!((&running["progress"]["total"], &running["metadata"]["value"]["step"]), (&json!(4), &json!("x")));
 
     let response = json!({ "@type": "type.googleapis.com/acme.v1.Film", "value": "/wA=" });
     let body = json!({ "lease": lease, "response": response }).to_string();

@@ -76,6 +76,10 @@ async fn filters_choose_by_kind_and_state() {
     assert!(filtered("kind = c").await.is_empty());
     let error = faces.operations().list(ListRequest { filter: "kind > a".into(), ..Default::default() }).await;
     assert_eq!(told(&error.unwrap_err()), (Code::InvalidArgument, "INVALID_FILTER".into(), "filter".into()));
+    assert!(filtered(&format!("{:1000}", "kind = c")).await.is_empty());
+    let long = ListRequest { filter: format!("{:1001}", "kind = c"), ..Default::default() };
+    let error = faces.operations().list(long).await.unwrap_err();
+    assert_eq!(told(&error), (Code::InvalidArgument, "LIMIT_EXCEEDED".into(), "filter".into()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,12 @@
 //! The project's own chores: `cargo xtask <chore>`. What CI does is made of these, so that the
 //! same command answers the same way on every machine.
 //!
+//! * `bench [SECONDS]`: what calls cost the server, beside a null call.
 //! * `check-deps`: do the crates depend only on what the design lets them depend on?
 //! * `proto [--check]`: make the generated code from the `.proto` files, or say that it is stale.
 //! * `test [ARGS…]`: set up the client SDKs that the tests drive, then run every test.
 
+mod bench;
 mod check_deps;
 mod proto;
 mod sdk;
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
+        ["bench", seconds @ ..] => bench::run(seconds),
         ["check-deps"] => check_deps::check(),
         ["proto"] => proto::generate(false).map(|()| ExitCode::SUCCESS),
         ["proto", "--check"] => proto::generate(true).map(|()| ExitCode::SUCCESS),
@@ -44,6 +47,7 @@ fn root() -> &'static Path {
 const USAGE: &str = "\
 cargo xtask CHORE
 
+  bench [SECONDS]  measure what calls cost, beside a null call in the same run; 3 s a figure
   check-deps       fail on a dependency, a licence or a manifest that the design does not allow
   proto [--check]  generate code from the .proto files; --check only compares
   test [ARGS...]   set up the client SDKs under target/sdk, then run every test;

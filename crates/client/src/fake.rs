@@ -60,7 +60,8 @@ impl<Q: Clone, A> Method<Q, A> {
 
     /// All calls, once there are `count` of them.
     pub(crate) async fn reached(&self, count: usize) -> Vec<Q> {
-        self.calls.subscribe().wait_for(|calls| calls.len() >= count).await.unwrap().clone()
+        let mut calls = self.calls.subscribe();
+        in_time(calls.wait_for(|calls| calls.len() >= count)).await.unwrap().clone()
     }
 
     async fn serve(&self, request: Request<Q>, wire: &Wire) -> Result<Response<A>, Status> {
@@ -214,6 +215,11 @@ fn dialler(script: Arc<Script>) -> Box<dyn Fn() -> Channel + Send + Sync> {
         });
         Endpoint::from_static("http://fake").connect_with_connector_lazy(connector)
     })
+}
+
+/// A test whose hope is in vain ends nevertheless; with virtual time this takes a moment.
+pub(crate) async fn in_time<T>(hope: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(2 * 3_600), hope).await.expect("it happens within two hours")
 }
 
 /// Operation `op1`, not done.

@@ -309,6 +309,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "so that a case is a line without ampersands")]
     fn check(payload: Any, expected: Json) {
         assert_eq!(any(&payload), expected);
     }

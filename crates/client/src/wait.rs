@@ -44,8 +44,10 @@ pub struct WaitFor<'a> {
     id: String,
     timeout: Option<Duration>,
     outage: Duration,
-    observer: Option<Box<dyn FnMut(WaitEvent<'_>) + Send + 'a>>,
+    observer: Option<Observer<'a>>,
 }
+
+type Observer<'a> = Box<dyn FnMut(WaitEvent<'_>) + Send + 'a>;
 
 impl<'a> WaitFor<'a> {
     /// Longest time to wait; for ever unless said.
@@ -127,7 +129,7 @@ async fn observed(
     id: String,
     deadline: Option<Instant>,
     mut watch: Watch,
-    mut observer: Box<dyn FnMut(WaitEvent<'_>) + Send + '_>,
+    mut observer: Observer<'_>,
 ) -> Result<Operation, Error> {
     let mut last = None;
     loop {

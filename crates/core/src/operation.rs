@@ -356,6 +356,9 @@ impl Labels {
             check_text("labels value", value, limits::LABEL_VALUE_CHARS_MAX)?;
         }
         sorted.sort();
+        if let Some(twice) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(Invalid::malformed("labels", format!("has the key {:?} twice", twice[0].0)));
+        }
         Ok(Self(sorted.into()))
     }
 

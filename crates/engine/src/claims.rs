@@ -3,32 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use operond_core::{Command, Kind, LeaseKey, Operation, Release, Tenant, Timestamp};
-use operond_store::{Accepted, ClaimRequest, Request};
+use operond_core::{Kind, LeaseKey, Operation, Tenant, Timestamp};
+use operond_store::{Accepted, ClaimRequest};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::digest;
+use crate::entropy;
 use crate::error::Error;
-use crate::writer::{Message, Outcome};
+use crate::writer::Outcome;
 
 /// A claim that is to be served.
 pub(crate) struct PendingClaim {
-    /// What is wanted.
+    /// What is wanted; its secrets are made when it is tried.
     pub(crate) request: ClaimRequest,
+    /// How many are wanted.
+    pub(crate) max: usize,
     /// Whether it waits when there is nothing.
     pub(crate) held: bool,
     /// Who waits for it.
     pub(crate) reply: oneshot::Sender<Result<Handover, Error>>,
     /// Takes back what could not be handed over.
-    pub(crate) queue: mpsc::WeakSender<Message>,
+    pub(crate) returns: mpsc::UnboundedSender<LeaseKey>,
 }
 
-/// Claimed operations on their way to a worker. Dropped before they are taken, they are released:
+/// Claimed operations on their way to a worker. Dropped before they are taken, they are given back:
 /// their worker has hung up and will never know of them.
 pub(crate) struct Handover {
     operations: Vec<Arc<Operation>>,
     at: Timestamp,
-    queue: mpsc::WeakSender<Message>,
+    returns: mpsc::UnboundedSender<LeaseKey>,
 }
 
 /// Claims in order of arrival, and what makes it worth trying them.
@@ -38,11 +40,13 @@ pub(crate) struct HeldClaims {
     by_kind: HashMap<Kind, BTreeSet<u64>>,
     /// Kinds with operations to claim, as far as we know, and how many.
     hot: HashMap<Kind, usize>,
-    /// Claims that were never tried.
+    /// Claims that are to be tried whether or not there is work.
     fresh: BTreeSet<u64>,
     /// The tenant served last, by set of kinds.
     served: HashMap<Arc<[Kind]>, Tenant>,
     arrived: u64,
+    /// With so many pending, those whose callers hung up are swept out.
+    sweep_at: usize,
 }
 
 /// A claim being tried: its place in the order of arrival.
@@ -57,28 +61,51 @@ impl Handover {
 
 impl Drop for Handover {
     fn drop(&mut self) {
-        let Some(queue) = self.queue.upgrade().filter(|_| !self.operations.is_empty()) else { return };
         for operation in &self.operations {
             let lease = operation.lease.as_ref().expect("a claimed operation has a lease");
             let lease = LeaseKey { operation: operation.id.clone(), token: lease.token, secret: lease.secret };
-            let release = Command::Release(Release { lease, digest: digest::of_release() });
-            let (nobody, _) = oneshot::channel();
-            // With a full queue it lapses instead.
-            let _full = queue.try_send(Message::Do(Request::Command(operation.id.clone(), Box::new(release)), nobody));
+            // Without a writer it lapses instead.
+            let _ended = self.returns.send(lease);
         }
+    }
+}
+
+impl PendingClaim {
+    /// Nothing found.
+    pub(crate) fn answer_empty(self) {
+        let nothing = Handover { operations: Vec::new(), at: Timestamp::default(), returns: self.returns };
+        drop(self.reply.send(Ok(nothing)));
     }
 }
 
 impl HeldClaims {
     /// Takes a claim in, behind those that are there.
     pub(crate) fn hold(&mut self, claim: PendingClaim) {
+        if self.pending.len() >= self.sweep_at {
+            self.sweep();
+        }
         let place = self.arrived;
         self.arrived += 1;
         for kind in claim.request.kinds.iter() {
             self.by_kind.entry(kind.clone()).or_default().insert(place);
         }
-        self.fresh.insert(place);
+        // Work may be there that nobody has found yet (a backoff that ended): it belongs to those
+        // who have waited longest, so they are tried first. This one is among them where it is the oldest.
+        claim.request.kinds.iter().for_each(|kind| self.heat(kind));
+        if !claim.held {
+            self.fresh.insert(place);
+        }
         self.pending.insert(place, claim);
+    }
+
+    /// Forgets claims whose callers hung up, so often that there are never more of them than of the others.
+    fn sweep(&mut self) {
+        let gone: Vec<u64> =
+            self.pending.iter().filter(|(_, claim)| claim.reply.is_closed()).map(|(place, _)| *place).collect();
+        for place in gone {
+            self.remove(place);
+        }
+        self.sweep_at = SWEEP_AT_LEAST.max(2 * self.pending.len());
     }
 
     /// An operation of `kind` can be claimed.
@@ -100,19 +127,40 @@ impl HeldClaims {
         !self.fresh.is_empty() || !self.hot.is_empty()
     }
 
-    /// At most `max` claims to try now, in order of arrival: the new ones, and the oldest of each
-    /// kind that has work.
+    /// Claims to try now, in order of arrival: those that cannot wait, and the oldest of each kind
+    /// that has work. When together they want `max` operations, the others have to wait.
     pub(crate) fn turns(&mut self, max: usize) -> Vec<(Turn, ClaimRequest)> {
         let mut places = std::mem::take(&mut self.fresh);
         for (kind, count) in std::mem::take(&mut self.hot) {
-            if let Some(waiting) = self.by_kind.get(&kind) {
-                places.extend(waiting.iter().take(count));
+            places.extend(self.oldest(&kind, count));
+        }
+        let (mut turns, mut wanted) = (Vec::new(), 0);
+        for place in places {
+            if wanted >= max {
+                self.fresh.insert(place);
+            } else if let Some((turn, request)) = self.turn(place) {
+                wanted += request.secrets.len();
+                turns.push((turn, request));
             }
         }
-        if let Some(&rest) = places.iter().nth(max) {
-            self.fresh = places.split_off(&rest);
+        turns
+    }
+
+    /// The first `count` claims for `kind`. Those whose callers hung up take nobody's turn.
+    fn oldest(&mut self, kind: &Kind, count: usize) -> Vec<u64> {
+        let Some(waiting) = self.by_kind.get(kind) else { return Vec::new() };
+        let (mut oldest, mut gone) = (Vec::new(), Vec::new());
+        for place in waiting {
+            if oldest.len() == count {
+                break;
+            }
+            let here = self.pending.get(place).is_some_and(|claim| !claim.reply.is_closed());
+            if here { oldest.push(*place) } else { gone.push(*place) }
         }
-        places.into_iter().filter_map(|place| self.turn(place)).collect()
+        for place in gone {
+            self.remove(place);
+        }
+        oldest
     }
 
     fn turn(&mut self, place: u64) -> Option<(Turn, ClaimRequest)> {
@@ -122,6 +170,7 @@ impl HeldClaims {
             return None;
         }
         let mut request = claim.request.clone();
+        request.secrets = entropy::secrets(claim.max);
         request.after = self.served.get(&request.kinds).cloned();
         Some((Turn(place), request))
     }
@@ -138,7 +187,13 @@ impl HeldClaims {
                 return;
             }
         };
-        if operations.is_empty() && self.pending.get(&place).is_some_and(|claim| claim.held) {
+        let Some(claim) = self.pending.get(&place) else { return };
+        if operations.is_empty() && claim.held {
+            return;
+        }
+        if operations.is_empty() && claim.request.kinds.iter().any(|kind| self.hot.contains_key(kind)) {
+            // What it was offered went to an older claim for other kinds; there may be more.
+            self.fresh.insert(place);
             return;
         }
         let Some(claim) = self.remove(place) else { return };
@@ -148,16 +203,12 @@ impl HeldClaims {
             claim.request.kinds.iter().for_each(|kind| self.heat(kind));
         }
         // A caller that hung up drops the handover, which releases what it holds.
-        drop(claim.reply.send(Ok(Handover { operations, at, queue: claim.queue })));
+        drop(claim.reply.send(Ok(Handover { operations, at, returns: claim.returns })));
     }
 
     /// Answers every held claim: nothing found.
     pub(crate) fn answer_all_empty(&mut self) {
-        let claims = std::mem::take(self);
-        for claim in claims.pending.into_values() {
-            let nothing = Handover { operations: Vec::new(), at: Timestamp::default(), queue: claim.queue };
-            drop(claim.reply.send(Ok(nothing)));
-        }
+        std::mem::take(self).pending.into_values().for_each(PendingClaim::answer_empty);
     }
 
     fn note_served(&mut self, kinds: &Arc<[Kind]>, tenant: Tenant) {
@@ -183,3 +234,5 @@ impl HeldClaims {
 
 /// Sets of kinds whose last served tenant is remembered.
 const KIND_SETS_MAX: usize = 1024;
+/// Fewer claims than this are not swept.
+const SWEEP_AT_LEAST: usize = 1024;

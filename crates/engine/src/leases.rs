@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::claims::PendingClaim;
 use crate::error::{Error, Unavailable};
-use crate::waiters::Subscription;
+use crate::waiters::{News, Subscription};
 use crate::writer::Message;
 use crate::{Engine, digest, entropy};
 
@@ -114,14 +114,11 @@ impl Engine {
         ask.check()?;
         self.note_asked(&ask.kinds);
         let wait = ask.wait.min(WAIT_MAX);
+        let room = if wait.is_zero() { None } else { self.shared.waiters.room() };
+        let held = room.is_some();
         let (reply, mut handover) = oneshot::channel();
-        let held = !wait.is_zero();
-        self.enqueue(Message::Claim(PendingClaim {
-            request: claim_request(ask),
-            held,
-            reply,
-            queue: self.queue.downgrade(),
-        }))?;
+        let returns = self.shared.returns.clone();
+        self.enqueue(Message::Claim(PendingClaim { max: ask.max, request: claim_request(ask), held, reply, returns }))?;
         let answer = if held {
             match timeout_at(Instant::now() + wait, &mut handover).await {
                 Ok(answer) => answer,
@@ -155,6 +152,8 @@ impl Engine {
         let expires_at = expiry(&operation).unwrap_or(at);
         let remaining = expires_at.since(at);
         let mut cancel = operation.cancel.clone();
+        // It can be large: while many wait, only the store keeps theirs.
+        drop(operation);
         if let Some(subscription) = subscription.filter(|_| cancel.is_none()) {
             let until = since + report.wait.min(remaining / 2);
             cancel = self.cancel_requested(&key, subscription, until).await?;
@@ -238,15 +237,12 @@ impl Engine {
         until: Instant,
     ) -> Result<Option<CancelRequest>, Error> {
         loop {
-            let news = tokio::select! {
-                news = timeout_at(until, subscription.next()) => news,
-                () = self.shared.closing.cancelled() => return Ok(None),
+            let operation = match self.next_news(&mut subscription, Some(until)).await {
+                None => return Ok(None),
+                Some(News::Changed(operation)) => operation,
+                Some(News::Gone(_, gone)) => return Err(Error::NotFound(Missing::Gone(gone))),
+                Some(News::Unsure) => self.get(&key.operation).await?,
             };
-            let Ok(news) = news else { return Ok(None) };
-            if let Some(gone) = news.gone {
-                return Err(Error::NotFound(Missing::Gone(gone)));
-            }
-            let operation = news.operation;
             if operation.done() {
                 return Err(Error::Rejected(Rejection::AlreadyDone(operation.state())));
             }
@@ -264,13 +260,7 @@ fn claim_request(ask: Ask) -> ClaimRequest {
     let mut kinds = ask.kinds;
     kinds.sort();
     kinds.dedup();
-    ClaimRequest {
-        kinds: kinds.into(),
-        after: None,
-        worker: ask.worker,
-        duration: ask.lease,
-        secrets: std::iter::repeat_with(entropy::secret).take(ask.max).collect(),
-    }
+    ClaimRequest { kinds: kinds.into(), after: None, worker: ask.worker, duration: ask.lease, secrets: Vec::new() }
 }
 
 fn claimed(operation: Arc<Operation>, at: Timestamp) -> Claimed {

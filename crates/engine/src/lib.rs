@@ -40,7 +40,7 @@ mod writer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use operond_core::{Kind, Retention};
+use operond_core::{Kind, LeaseKey, Retention};
 use operond_store::Store;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -81,6 +81,9 @@ struct Shared {
     waiters: Arc<Waiters>,
     recent: Option<Recent>,
     asked: Mutex<HashMap<Kind, Instant>>,
+    /// Leases that were claimed for workers who hung up. Not bounded itself: there are no more of
+    /// them than claims that were being answered.
+    returns: mpsc::UnboundedSender<LeaseKey>,
     closing: CancellationToken,
     closed: CancellationToken,
     fatal: CancellationToken,
@@ -97,6 +100,8 @@ impl Engine {
     #[must_use]
     pub fn start(store: Arc<dyn Store>, options: Options) -> Self {
         let (queue, receiver) = mpsc::channel(options.queue_max);
+        #[expect(clippy::disallowed_methods, reason = "bounded by the claims that are being answered; must never fail")]
+        let (returns, returned) = mpsc::unbounded_channel();
         let recent = store.properties().sole_writer.then(|| Recent::new(options.recent_bytes_max));
         let shared = Arc::new(Shared {
             waiters: Waiters::new(options.waiters_max),
@@ -104,12 +109,13 @@ impl Engine {
             options,
             recent,
             asked: Mutex::default(),
+            returns,
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
             fatal: CancellationToken::new(),
         });
         #[expect(clippy::disallowed_methods, reason = "the engine's only task; `shutdown` waits for its end")]
-        tokio::spawn(Writer::new(Arc::clone(&shared), receiver).serve());
+        tokio::spawn(Writer::new(Arc::clone(&shared), receiver, returned).serve());
         Self { shared, queue }
     }
 
@@ -119,8 +125,8 @@ impl Engine {
         self.shared.closed.cancelled().await;
     }
 
-    /// Ready when the store can no longer be trusted (a failed fsync): the process should end at
-    /// once and recover from what is on disk.
+    /// Ready when the store can no longer be trusted (a failed fsync), or the engine itself broke
+    /// down: the process should end at once and recover from what is on disk.
     pub async fn failed(&self) {
         self.shared.fatal.cancelled().await;
     }

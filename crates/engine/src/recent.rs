@@ -37,6 +37,11 @@ impl Recent {
     pub(crate) fn remove(&self, id: &OperationId) {
         self.cache.remove(id);
     }
+
+    /// Forgets everything: the store may hold something else by now.
+    pub(crate) fn clear(&self) {
+        self.cache.clear();
+    }
 }
 
 #[derive(Clone)]

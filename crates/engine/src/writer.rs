@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use operond_core::{Phase, Stored, Timestamp};
+use operond_core::{Command, LeaseKey, Phase, Release, Stored, Timestamp};
 use operond_store::{Accepted, Batch, Changed, Error as StoreError, Request};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error};
 
-use crate::Shared;
 use crate::claims::{HeldClaims, PendingClaim, Turn};
 use crate::error::{Error, Unavailable};
+use crate::recent::Recent;
+use crate::{Shared, digest};
 
 /// What the writer is asked.
 pub(crate) enum Message {
@@ -28,10 +29,13 @@ pub(crate) type Outcome = Result<(Accepted, Timestamp), Error>;
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     queue: mpsc::Receiver<Message>,
+    returned: mpsc::UnboundedReceiver<LeaseKey>,
+    giving_back: Vec<LeaseKey>,
     claims: HeldClaims,
     next_tick: Instant,
     ticks: u32,
     more_due: bool,
+    more_to_purge: bool,
 }
 
 /// Who is told how a request of a batch went.
@@ -39,7 +43,11 @@ enum Asker {
     Caller(oneshot::Sender<Outcome>),
     Claim(Turn),
     Timers,
+    Nobody,
 }
+
+/// Sees to it that nobody waits in vain for a writer that has ended, not even when it panicked.
+struct Ending(Arc<Shared>);
 
 /// A batch after its commit: an outcome for each request, and what was written.
 #[derive(Default)]
@@ -50,26 +58,49 @@ struct Committed {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Message>) -> Self {
-        Self { shared, queue, claims: HeldClaims::default(), next_tick: Instant::now(), ticks: 0, more_due: false }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        queue: mpsc::Receiver<Message>,
+        returned: mpsc::UnboundedReceiver<LeaseKey>,
+    ) -> Self {
+        Self {
+            shared,
+            queue,
+            returned,
+            giving_back: Vec::new(),
+            claims: HeldClaims::default(),
+            next_tick: Instant::now(),
+            ticks: 0,
+            more_due: false,
+            more_to_purge: false,
+        }
     }
 
     /// Serves until the engine closes and everything queued is committed.
     pub(crate) async fn serve(mut self) {
+        let ending = Ending(Arc::clone(&self.shared));
         let mut messages = Vec::with_capacity(BATCH_MAX);
         while self.gather(&mut messages).await {
             self.round(&mut messages).await;
         }
         self.claims.answer_all_empty();
+        // Who waited reads the present state once more, and may give back what it was handed.
+        let _impatient = timeout(LEAVE_MAX, self.shared.waiters.emptied()).await;
+        self.round(&mut messages).await;
         if let Err(error) = self.shared.store.close().await {
             error!(error = %error_chain(&error), "the store did not close cleanly");
         }
-        self.shared.closed.cancel();
+        ending.well();
     }
 
     /// Waits for something to do; false when nothing more will come.
     async fn gather(&mut self, messages: &mut Vec<Message>) -> bool {
-        if self.claims.waiting_for_a_turn() || self.more_due {
+        if self.shared.closing.is_cancelled() && !self.queue.is_closed() {
+            self.queue.close();
+            self.claims.answer_all_empty();
+        }
+        let open = !self.queue.is_closed();
+        if open && (self.claims.waiting_for_a_turn() || self.more_due) {
             while messages.len() < BATCH_MAX {
                 let Ok(message) = self.queue.try_recv() else { break };
                 messages.push(message);
@@ -79,13 +110,10 @@ impl Writer {
         let closing = self.shared.closing.clone();
         tokio::select! {
             biased;
-            () = closing.cancelled(), if !self.queue.is_closed() => {
-                self.queue.close();
-                self.claims.answer_all_empty();
-                true
-            }
+            () = closing.cancelled(), if open => true,
             count = self.queue.recv_many(messages, BATCH_MAX) => count > 0,
-            () = sleep_until(self.next_tick), if !self.queue.is_closed() => true,
+            _count = self.returned.recv_many(&mut self.giving_back, BATCH_MAX), if open => true,
+            () = sleep_until(self.next_tick), if open => true,
         }
     }
 
@@ -99,14 +127,21 @@ impl Writer {
                     batch.requests.push(request);
                     askers.push(Asker::Caller(caller));
                 }
+                // No work is given out any more when the engine is about to stop.
+                Message::Claim(claim) if self.queue.is_closed() => claim.answer_empty(),
                 Message::Claim(claim) => self.claims.hold(claim),
             }
+        }
+        for lease in self.given_back() {
+            let release = Command::Release(Release { lease: lease.clone(), digest: digest::of_release() });
+            batch.requests.push(Request::Command(lease.operation, Box::new(release)));
+            askers.push(Asker::Nobody);
         }
         if self.timers_turn().await {
             batch.requests.push(Request::Settle(SETTLE_MAX));
             askers.push(Asker::Timers);
         }
-        for (turn, request) in self.claims.turns(CLAIMS_MAX) {
+        for (turn, request) in self.claims.turns(CLAIMED_MAX) {
             batch.requests.push(Request::Claim(request));
             askers.push(Asker::Claim(turn));
         }
@@ -121,9 +156,23 @@ impl Writer {
         self.wake(&committed.changed, committed.at);
     }
 
+    /// Leases whose workers never heard of them.
+    fn given_back(&mut self) -> Vec<LeaseKey> {
+        let mut leases = std::mem::take(&mut self.giving_back);
+        while leases.len() < BATCH_MAX
+            && let Ok(lease) = self.returned.try_recv()
+        {
+            leases.push(lease);
+        }
+        leases
+    }
+
     /// Whether timers are to be settled in this batch.
     async fn timers_turn(&mut self) -> bool {
         let now = Instant::now();
+        if self.queue.is_closed() {
+            return false;
+        }
         if now < self.next_tick {
             return std::mem::take(&mut self.more_due);
         }
@@ -132,16 +181,23 @@ impl Writer {
         // Whatever became claimable without a commit of ours (a backoff that ended) is found here.
         self.claims.heat_all();
         self.ticks = (self.ticks + 1) % PURGE_TICKS;
-        if self.ticks == 0
-            && let Err(error) = self.shared.store.purge(PURGE_MAX).await
-        {
-            debug!(error = %error_chain(&error), "old keys and tombstones were not removed");
+        if self.ticks == 0 || self.more_to_purge {
+            self.purge().await;
         }
         true
     }
 
+    async fn purge(&mut self) {
+        let purged = self.shared.store.purge(PURGE_MAX).await;
+        self.more_to_purge = matches!(purged, Ok(PURGE_MAX..));
+        if let Err(error) = purged {
+            debug!(error = %error_chain(&error), "old keys and tombstones were not removed");
+        }
+    }
+
     /// Commits a batch, or what can be committed of it.
     async fn commit(&self, batch: Arc<Batch>) -> Committed {
+        let count = batch.requests.len();
         match self.shared.store.update(Arc::clone(&batch)).await {
             Ok(applied) => {
                 let outcomes = applied.replies.into_iter().map(|reply| Ok((reply?, applied.at))).collect();
@@ -149,47 +205,51 @@ impl Writer {
             }
             // Creates need room; completions and deletes hardly do, and delete makes some.
             Err(StoreError::Full(_)) if batch.requests.iter().any(is_create) => {
-                let rest = (0..batch.requests.len()).filter(|&i| !is_create(&batch.requests[i])).collect();
-                self.commit_parts(&batch, vec![rest], &Error::Unavailable(Unavailable::DiskFull)).await
+                let rest = (0..count).filter(|&i| !is_create(&batch.requests[i])).collect();
+                self.commit_parts(&batch, [rest], &Error::Unavailable(Unavailable::DiskFull)).await
             }
-            // One damaged row must not fail its neighbours.
-            Err(StoreError::Corrupt(_)) if batch.requests.len() > 1 => {
-                let each = (0..batch.requests.len()).map(|index| vec![index]).collect();
-                self.commit_parts(&batch, each, &Error::DataLoss).await
+            // One damaged row must not fail its neighbours: halves, until it is alone.
+            Err(StoreError::Corrupt(_)) if count > 1 => {
+                let halves = [(0..count / 2).collect(), (count / 2..count).collect()];
+                self.commit_parts(&batch, halves, &Error::DataLoss).await
             }
-            Err(failure) => {
-                error!(error = %error_chain(&failure), requests = batch.requests.len(), "a batch was not stored");
-                if matches!(failure, StoreError::Fatal(_)) {
-                    self.shared.fatal.cancel();
-                }
-                let outcome = Err(Error::from(failure));
-                Committed { outcomes: vec![outcome; batch.requests.len()], ..Committed::default() }
-            }
+            Err(failure) => self.not_committed(failure, count),
         }
     }
 
     /// Commits the named parts of a batch, each in its own transaction; what is in none gets `left_out`.
-    async fn commit_parts(&self, batch: &Batch, parts: Vec<Vec<usize>>, left_out: &Error) -> Committed {
+    async fn commit_parts(
+        &self,
+        batch: &Batch,
+        parts: impl IntoIterator<Item = Vec<usize>>,
+        left_out: &Error,
+    ) -> Committed {
         let outcomes = vec![Err(left_out.clone()); batch.requests.len()];
         let mut whole = Committed { outcomes, ..Committed::default() };
         for part in parts.into_iter().filter(|part| !part.is_empty()) {
             let requests = part.iter().map(|&index| batch.requests[index].clone()).collect();
-            match self.shared.store.update(Arc::new(Batch { requests })).await {
-                Ok(applied) => {
-                    for (index, reply) in part.into_iter().zip(applied.replies) {
-                        whole.outcomes[index] = reply.map(|accepted| (accepted, applied.at)).map_err(Error::from);
-                    }
-                    whole.changed.extend(applied.changed);
-                    whole.at = applied.at;
-                }
-                Err(failure) => {
-                    error!(error = %error_chain(&failure), requests = part.len(), "part of a batch was not stored");
-                    let error = Error::from(failure);
-                    part.into_iter().for_each(|index| whole.outcomes[index] = Err(error.clone()));
-                }
+            let committed = Box::pin(self.commit(Arc::new(Batch { requests }))).await;
+            for (index, outcome) in part.into_iter().zip(committed.outcomes) {
+                whole.outcomes[index] = outcome;
             }
+            whole.changed.extend(committed.changed);
+            whole.at = whole.at.max(committed.at);
         }
         whole
+    }
+
+    fn not_committed(&self, failure: StoreError, requests: usize) -> Committed {
+        error!(error = %error_chain(&failure), requests, "a batch was not stored");
+        match &failure {
+            StoreError::Fatal(_) => self.shared.fatal.cancel(),
+            // It may be stored after all: nothing in memory can be trusted, and whoever waits has to look.
+            StoreError::Unknown(_) => {
+                self.shared.recent.iter().for_each(Recent::clear);
+                self.shared.waiters.publish_doubt();
+            }
+            StoreError::Full(_) | StoreError::Unavailable(_) | StoreError::Corrupt(_) => {}
+        }
+        Committed { outcomes: vec![Err(Error::from(failure)); requests], ..Committed::default() }
     }
 
     /// Makes what was committed readable from memory, before anybody is told of it.
@@ -208,6 +268,7 @@ impl Writer {
             // The caller may have hung up; the command holds all the same.
             Asker::Caller(caller) => drop(caller.send(outcome)),
             Asker::Claim(turn) => self.claims.answer(turn, outcome),
+            Asker::Nobody => {}
             Asker::Timers => self.more_due = matches!(outcome, Ok((Accepted::Settled(SETTLE_MAX..), _))),
         }
     }
@@ -225,6 +286,23 @@ impl Writer {
                 self.claims.heat(&operation.spec.kind);
             }
         }
+    }
+}
+
+impl Ending {
+    /// The writer ended as it should.
+    fn well(self) {
+        self.0.closed.cancel();
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if !self.0.closed.is_cancelled() {
+            self.0.fatal.cancel();
+        }
+        self.0.closing.cancel();
+        self.0.closed.cancel();
     }
 }
 
@@ -246,13 +324,15 @@ fn error_chain(error: &dyn std::error::Error) -> String {
 
 /// Most commands in one transaction.
 const BATCH_MAX: usize = 1024;
-/// Most claims tried in one transaction.
-const CLAIMS_MAX: usize = 256;
+/// So many operations wanted by claims, and no further claim is tried in the same transaction.
+const CLAIMED_MAX: usize = 256;
 /// Most operations whose timers are settled in one transaction.
 const SETTLE_MAX: usize = 256;
 /// How often due timers are looked for; CONTRACT §3 allows 1 s.
 const TICK: Duration = Duration::from_millis(250);
 /// Old keys and tombstones are removed once in so many ticks …
 const PURGE_TICKS: u32 = 40;
-/// … so many at a time.
+/// … so many at a time; when there were as many, again at the next tick.
 const PURGE_MAX: usize = 1000;
+/// How long the store stays open for those who waited when the engine stopped.
+const LEAVE_MAX: Duration = Duration::from_millis(500);

@@ -3,27 +3,46 @@
 mod banner;
 mod cli;
 mod demo;
+mod exec;
 mod serve;
 
+use std::io::{ErrorKind, stderr};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use cli::args::{Cli, Command};
 use tracing_subscriber::EnvFilter;
+
+use cli::args::Cli;
+use cli::exit::{Exit, advice};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("OPEROND_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).init();
+    run(cli).unwrap_or_else(|error| fail(&error).into())
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        match cli.command {
-            Command::Dev(args) => serve::dev(args).await,
-            Command::Serve(args) => serve::serve(args).await,
-        }
-    })
+    let outcome = runtime.block_on(cli::run(cli.command));
+    // A thread that reads stdin cannot be stopped; nobody waits for it.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Says what went wrong, and what to do about it.
+fn fail(error: &anyhow::Error) -> Exit {
+    // Whoever closes the pipe has read enough.
+    if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        return Exit::Failed;
+    }
+    anstream::eprintln!("\u{1b}[1;31merror:\u{1b}[0m {}", cli::escape(&format!("{error:#}")));
+    if let Some(advice) = advice(error) {
+        eprintln!("  {advice}");
+    }
+    Exit::of_error(error)
 }

@@ -60,10 +60,10 @@ pub(crate) fn purge(
 }
 
 impl KeyPurge {
-    /// Looks at [`KEYS_LOOKED_AT_MAX`] keys at most: from where it stopped last to the end, and
-    /// once from the beginning.
+    /// Looks at `limit` keys, at least [`KEYS_LOOKED_AT`]: from where it stopped last to the end,
+    /// and once from the beginning.
     fn purge(&mut self, connection: &Connection, latest: i64, limit: usize) -> Result<usize, Fault> {
-        let mut budget = KEYS_LOOKED_AT_MAX;
+        let mut budget = limit.max(KEYS_LOOKED_AT);
         let mut removed = 0;
         let mut rounds = if self.behind.is_some() { 2 } else { 1 };
         while rounds > 0 && budget > 0 && removed < limit {
@@ -96,5 +96,5 @@ impl KeyPurge {
     }
 }
 
-/// Keys that one purge looks at, removed or not.
-const KEYS_LOOKED_AT_MAX: usize = 1000;
+/// Keys that one purge looks at, removed or not, also when it may remove fewer.
+const KEYS_LOOKED_AT: usize = 1000;

@@ -3,17 +3,21 @@
 //! A checkpointer of its own thread moves what it finds, every few megabytes, while the writer
 //! goes on. Alone it never gets the log to begin anew under load, because new pages keep coming
 //! behind it; so past a limit the writer itself moves the rest between two batches, which is
-//! little. The next batch then writes at the log's beginning.
+//! little. Nor does the log begin anew while anyone reads from it, and somebody always does; so
+//! the writer then shuts the gate that all reads go through, for as long as the reads under way
+//! take. The next batch writes at the log's beginning.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
 
 use crate::fault::{Blame, blame};
 use crate::health::Health;
+use crate::open::BUSY_TIMEOUT;
 
 /// The writer's side of it.
 #[derive(Debug)]
@@ -30,10 +34,14 @@ pub(crate) struct LogKeeper {
     moved: u32,
     wake: SyncSender<()>,
     turn: Turn,
+    gate: Gate,
 }
 
 /// Held while a checkpoint goes on: there is one at a time, and a second one would just fail.
 pub(crate) type Turn = Arc<Mutex<()>>;
+
+/// Held for reading while something is read.
+pub(crate) type Gate = Arc<RwLock<()>>;
 
 impl LogKeeper {
     /// Counts the pages that `connection` commits.
@@ -42,6 +50,7 @@ impl LogKeeper {
         bytes_max: u64,
         wake: SyncSender<()>,
         turn: Turn,
+        gate: Gate,
     ) -> rusqlite::Result<Self> {
         let pages = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&pages);
@@ -50,7 +59,7 @@ impl LogKeeper {
             Ok(())
         }))?;
         let pages_max = u32::try_from(bytes_max / PAGE_BYTES).unwrap_or(u32::MAX).max(SHARES);
-        Ok(Self { pages, pages_max, seen: 0, asked: 0, moved: 0, wake, turn })
+        Ok(Self { pages, pages_max, seen: 0, asked: 0, moved: 0, wake, turn, gate })
     }
 
     /// Between two batches: wakes the checkpointer, or moves the log itself when it is too long.
@@ -63,7 +72,7 @@ impl LogKeeper {
         let share = self.pages_max / SHARES;
         if pages >= self.pages_max && pages - self.moved >= share {
             (self.asked, self.moved) = (pages, pages);
-            return checkpoint(connection, &self.turn);
+            return self.begin_anew(connection);
         }
         if pages - self.asked >= share {
             self.ask();
@@ -78,9 +87,16 @@ impl LogKeeper {
         }
     }
 
-    /// Moves what there is, now: room in the log may be all the room there is.
-    pub(crate) fn tend_full(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        checkpoint(connection, &self.turn)
+    /// Moves what there is, so that the next batch writes at the beginning of the log.
+    pub(crate) fn begin_anew(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)?;
+        let _shut = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        // Readers of other programs are not waited for: there will be another time.
+        connection.busy_timeout(Duration::ZERO)?;
+        let begun = connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::RESTART);
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        begun.map(drop)
     }
 
     fn ask(&mut self) {

@@ -9,6 +9,7 @@ use operond_store::{Error, ListQuery, Lookup, Page};
 use rusqlite::Connection;
 
 use crate::fault::Fault;
+use crate::log::Gate;
 use crate::{list, operations};
 
 /// What readers are asked.
@@ -97,8 +98,9 @@ impl ReadQueue {
 
 /// A reader's thread.
 #[expect(clippy::needless_pass_by_value, reason = "the thread owns what it works with")]
-pub(crate) fn run_reader(connection: Connection, queue: Arc<ReadQueue>) {
+pub(crate) fn run_reader(connection: Connection, queue: Arc<ReadQueue>, gate: Gate) {
     while let Some(read) = queue.pop() {
+        let _open = gate.read().unwrap_or_else(PoisonError::into_inner);
         // A reply that cannot be sent is one that nobody waits for any more.
         match read {
             Read::Get(id, reply) => {

@@ -101,7 +101,7 @@ impl Writer {
             // What ends and removes operations needs little room: the log's own may do, once it is
             // moved and begins anew.
             Err(Error::Full(_)) if !creates => {
-                if let Err(error) = self.log.tend_full(&self.connection) {
+                if let Err(error) = self.log.begin_anew(&self.connection) {
                     log::report(&error, &self.health);
                 }
                 self.health.check()?;
@@ -194,9 +194,6 @@ impl Writer {
     /// Ends the other threads, then the log, then lets go of the file.
     fn close(self) -> Result<(), Error> {
         let healthy = self.health.check();
-        if healthy.is_ok() {
-            self.note_time();
-        }
         drop(self.log);
         self.reads.close();
         for thread in self.readers.into_iter().chain([self.checkpointer]) {

@@ -71,7 +71,9 @@ impl Keeper<'_> {
             let report = if begun >= next_report { self.assignment.send_report() } else { Report::default() };
             let reported = !report.is_empty();
             let held = !reported && !self.assignment.knows_of_cancel();
-            let hold = if held { (self.lease / HOLDS_PER_LEASE).min(HOLD_MAX) } else { Duration::ZERO };
+            // By what is left: after an outage the answer must still come in time.
+            let left = self.lapses.saturating_duration_since(begun);
+            let hold = if held { (left / HOLDS_PER_LEASE).min(HOLD_MAX) } else { Duration::ZERO };
             let request = HeartbeatRequest {
                 lease: self.assignment.lease().to_owned(),
                 lease_duration: None,

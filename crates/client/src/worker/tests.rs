@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Assignment, Completion, Failure, Stop, Worker};
 use crate::error::tests::status_with_reason;
-use crate::fake::{Fake, Reply, alive, claim, held, operation};
+use crate::fake::{Fake, Reply, alive, claim, held, in_time, operation};
 use crate::{Error, payload};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ impl Running {
     }
 
     async fn ended(mut self) -> Result<(), Error> {
-        self.worker.join_next().await.unwrap().unwrap()
+        in_time(self.worker.join_next()).await.unwrap().unwrap()
     }
 
     async fn shut_down(self) -> Result<(), Error> {
@@ -196,7 +196,7 @@ async fn a_lost_lease_stops_the_handler_and_nothing_is_handed_in() {
             Ok(Completion::empty())
         }
     });
-    assert_eq!(reason.await, Ok(Some(Stop::LeaseLost)));
+    assert_eq!(in_time(reason).await, Ok(Some(Stop::LeaseLost)));
     let fake = Arc::clone(&running.fake);
     assert_eq!(running.shut_down().await, Ok(()));
     assert_eq!(fake.complete.calls(), []);
@@ -216,7 +216,7 @@ async fn a_handler_that_ignores_a_lost_lease_is_aborted() {
             pending().await
         }
     });
-    dropped.cancelled().await;
+    in_time(dropped.cancelled()).await;
     assert_eq!(running.shut_down().await, Ok(()));
 }
 

@@ -16,14 +16,19 @@ pub(crate) fn commands(world: &World) -> Vec<Command> {
     let number = seen.given + 1;
     let mut commands = vec![
         Command::Settle,
-        Command::Claim(claim("first", number)),
-        Command::Claim(claim("second", number)),
+        // Two workers in turn: which of them claims makes no other difference.
+        Command::Claim(claim(if number.is_multiple_of(2) { "second" } else { "first" }, number)),
         cancel("caller"),
-        cancel("another"),
         Command::Delete,
     ];
-    for lease in [&seen.newest, &seen.older].into_iter().flatten() {
+    if world.op.cancel.is_some() {
+        commands.push(cancel("another"));
+    }
+    if let Some(lease) = &seen.newest {
         by_worker(lease, &mut commands);
+    }
+    if let Some(lease) = &seen.older {
+        by_zombie(lease, &mut commands);
     }
     by_impostor(world, &mut commands);
     // The repeat is one of the worker's commands already: equal content has an equal digest.
@@ -60,6 +65,14 @@ fn by_worker(lease: &LeaseKey, commands: &mut Vec<Command>) {
     commands.push(complete(lease, Completion::Cancelled("".into())));
     commands.push(retry(lease, 'A', BACKOFF, 5));
     commands.push(retry(lease, 'B', Duration::ZERO, 6));
+    commands.push(Command::Release(Release { lease: lease.clone(), digest: digest(7) }));
+}
+
+fn by_zombie(lease: &LeaseKey, commands: &mut Vec<Command>) {
+    commands.push(heartbeat(lease, None, Some(metadata())));
+    commands.push(Command::ReportFailure(ReportFailure { lease: lease.clone(), error: error('A'), metadata: None }));
+    commands.push(complete(lease, Completion::Response(Any::empty())));
+    commands.push(retry(lease, 'A', BACKOFF, 5));
     commands.push(Command::Release(Release { lease: lease.clone(), digest: digest(7) }));
 }
 

@@ -45,8 +45,9 @@ pub(crate) fn explore(rules: &dyn Rules, setup: &Setup) -> Result<Walked, Box<Fo
     let mut next = 0;
     while next < walk.found.len() {
         let world = walk.found[next].world.take().expect("a state is visited once");
-        if let Err((violation, last)) = walk.visit(&world, next) {
-            return Err(Box::new(Found { violation, path: walk.path(next, last) }));
+        if let Err(failed) = walk.visit(&world, next) {
+            let (violation, last) = *failed;
+            return Err(Box::new(Found { violation, path: walk.path(next, &last) }));
         }
         next += 1;
     }
@@ -79,20 +80,22 @@ enum How {
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, world: &World, index: usize) -> Result<(), (Violation, How)> {
+    fn visit(&mut self, world: &World, index: usize) -> Result<(), Box<(Violation, How)>> {
         let settled = self.decide(&world.op, &Command::Settle, world.now);
-        let on_time = self.settled_on_time(world).map_err(|violation| (violation, How::Checked("settle on time")))?;
+        let on_time =
+            self.settled_on_time(world).map_err(|violation| Box::new((violation, How::Checked("settle on time"))))?;
         for command in commands(world) {
             let step = self.step(world, &command, &settled, on_time.as_ref());
             match step {
                 Ok(Some(after)) => self.reach(after, Some(index), How::Asked(command)),
                 Ok(None) => {}
-                Err(violation) => return Err((violation, How::Asked(command))),
+                Err(violation) => return Err(Box::new((violation, How::Asked(command)))),
             }
         }
         let due = oracle::first_timer(&world.op).is_some_and(|at| at <= world.now);
         if !due {
-            self.time_alone_ends_it(world).map_err(|violation| (violation, How::Checked("nothing but time")))?;
+            self.time_alone_ends_it(world)
+                .map_err(|violation| Box::new((violation, How::Checked("nothing but time"))))?;
             self.let_time_pass(world, index);
         }
         Ok(())
@@ -199,7 +202,7 @@ impl Walk<'_> {
             }
         }
         let cancelling = op.cancel.is_some() && op.failure.is_none();
-        let waits_for_ever = !cancelling && !self.setup.queue_timeout && !(op.run_deadline.is_some());
+        let waits_for_ever = !cancelling && !self.setup.queue_timeout && op.run_deadline.is_none();
         let rests = matches!(op.phase, Phase::Queued { deadline: None, .. }) && waits_for_ever;
         ensure(shown(&op).done || rests, Invariant::Ends, || format!("with time alone: {op:?}"))
     }
@@ -235,7 +238,7 @@ impl Walk<'_> {
         self.rules.decide(op, command, Now::at(at))
     }
 
-    fn path(&self, index: usize, last: How) -> Vec<String> {
+    fn path(&self, index: usize, last: &How) -> Vec<String> {
         let mut path = vec![last.to_string()];
         let mut at = Some(index);
         while let Some(node) = at.map(|index| &self.found[index]) {

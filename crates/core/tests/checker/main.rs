@@ -33,7 +33,10 @@ fn every_reachable_state_keeps_every_invariant() {
     let walk = || {
         let mut total = Walked::default();
         while let Some(setup) = setups.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let walked = explore(&RealRules, setup).unwrap_or_else(|found| panic!("{setup:?}: {found:#?}"));
+            let walked = explore(&RealRules, setup).unwrap_or_else(|found| {
+                next.store(setups.len(), Ordering::Relaxed);
+                panic!("{setup:?}: {found:#?}")
+            });
             total.states += walked.states;
             total.decisions += walked.decisions;
         }
@@ -55,7 +58,7 @@ fn every_mutant_breaks_the_invariant_that_guards_its_rule() {
         let name = mutant.name;
         let found = explore(&mutant, &mutant.setup).expect_err(name);
         assert_eq!(found.violation.invariant, mutant.breaks, "{name}: {found:#?}");
-        println!("{name}: {:?} after {} steps", mutant.breaks, found.path.len());
+        println!("{name}: {:?} after {} steps: {}", mutant.breaks, found.path.len(), found.violation.detail);
     }
 }
 

@@ -1,8 +1,10 @@
 //! Delete and retention: how an operation goes.
 
-use operond_core::{Command, Gone, Phase, Rejection, Retention, State};
+use operond_core::{Command, Gone, LeaseKey, Phase, Rejection, Retention, State};
 
-use crate::bench::{Bench, by_worker, cancel, claim, error, second, seconds};
+use crate::bench::{Answer, Bench, by_worker, cancel, claim, error, second, seconds};
+
+type Ending = fn(&mut Bench, &LeaseKey) -> Answer;
 
 #[test]
 fn delete_removes_only_what_is_done() {
@@ -25,13 +27,9 @@ fn delete_removes_what_a_due_timer_ends() {
 
 #[test]
 fn retention_counts_from_the_end_and_goes_by_outcome() {
-    let retention =
-        Retention { succeeded: Some(seconds(10)), failed: Some(seconds(20)), cancelled: Some(seconds(30)) };
-    let endings: [(fn(&mut Bench, &_) -> _, i64); 3] = [
-        (Bench::respond, 10),
-        (|bench, lease| bench.fail(lease, error('A')), 20),
-        (Bench::confirm_cancel, 30),
-    ];
+    let retention = Retention { succeeded: Some(seconds(10)), failed: Some(seconds(20)), cancelled: Some(seconds(30)) };
+    let endings: [(Ending, i64); 3] =
+        [(Bench::respond, 10), (|bench, lease| bench.fail(lease, error('A')), 20), (Bench::confirm_cancel, 30)];
     for (end, length) in endings {
         let (mut bench, lease) = Bench::claimed(|spec| spec.retention = retention);
         end(bench.at(5), &lease).unwrap();

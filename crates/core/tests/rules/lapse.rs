@@ -11,10 +11,10 @@ fn lapsed(attempts: u32, cancelled: bool, clean_up: bool, failing: bool) -> Benc
         spec.clean_up_on_cancel = clean_up;
     });
     if cancelled {
-        bench.cancel().unwrap();
+        bench.cancel().expect("it is cancellable");
     }
     if failing {
-        bench.report_failure(&lease, error('A')).unwrap();
+        bench.report_failure(&lease, error('A')).expect("the lease is live");
     }
     bench.at(10).settle();
     bench

@@ -21,10 +21,10 @@ fn check(ending: Ending, spec: fn(&mut Spec), expected: Codes) {
             spec(of);
         });
         if cancelled {
-            bench.cancel().unwrap();
+            bench.cancel().expect("it is cancellable");
         }
         if failing {
-            bench.report_failure(&lease, error('A')).unwrap();
+            bench.report_failure(&lease, error('A')).expect("the lease is live");
         }
         ending(&mut bench, &lease);
         assert_eq!(bench.code(), expected, "cancel requested: {cancelled}, failure shown: {failing}");
@@ -51,13 +51,17 @@ fn by_the_last_retry_the_shown_error_or_cancelled_or_the_error_retried_for() {
 
 #[test]
 fn by_the_last_lapse_the_shown_error_or_cancelled_or_unavailable() {
-    let ending: Ending = |bench, _| drop(bench.at(10).settle());
+    let ending: Ending = |bench, _| {
+        bench.at(10).settle();
+    };
     check(ending, |_| {}, [code::UNAVAILABLE, code::CANCELLED, SHOWN, SHOWN]);
 }
 
 #[test]
 fn by_the_run_deadline_the_shown_error_or_cancelled_or_deadline_exceeded() {
-    let ending: Ending = |bench, _| drop(bench.at(5).settle());
+    let ending: Ending = |bench, _| {
+        bench.at(5).settle();
+    };
     let spec = |spec: &mut Spec| spec.run_timeout = Some(seconds(5));
     check(ending, spec, [code::DEADLINE_EXCEEDED, code::CANCELLED, SHOWN, SHOWN]);
 }

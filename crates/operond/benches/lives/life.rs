@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use hdrhistogram::Histogram;
 use operond_proto::operond::v1::operations_client::OperationsClient;
 use operond_proto::operond::v1::work_client::WorkClient;
 use operond_proto::operond::v1::{
@@ -12,6 +13,7 @@ use operond_proto::operond::v1::{
 };
 use prost_types::Any;
 use tokio::task::JoinSet;
+use tonic::transport::Channel;
 
 use crate::load::{Measured, channels, measure, new_histogram};
 use crate::process::Process;
@@ -30,20 +32,9 @@ pub(crate) async fn lives(server: &Process, concurrency: usize, length: Duration
         workers.spawn(carry_out(work, Arc::clone(&completed)));
     }
     let measured = measure(server, concurrency, length, |channel| {
-        let mut operations = OperationsClient::new(channel);
+        let operations = OperationsClient::new(channel);
         let (completed, woken) = (Arc::clone(&completed), Arc::clone(&woken));
-        async move || {
-            let create = CreateRequest { kind: "life".into(), ..CreateRequest::default() };
-            let id = operations.create(create).await?.into_inner().id;
-            let done = operations.wait(WaitRequest { id: id.clone(), timeout: None }).await?.into_inner();
-            let answered = Instant::now();
-            ensure!(done.done, "{id} did not end");
-            // The completion's own answer may still be on its way: then the waiter was not late at all.
-            let at = completed.lock().expect("nobody panics with it").remove(&id).unwrap_or(answered);
-            let late = answered.saturating_duration_since(at).as_micros() as u64;
-            woken.lock().expect("nobody panics with it").saturating_record(late);
-            Ok(())
-        }
+        move || live(operations.clone(), Arc::clone(&completed), Arc::clone(&woken))
     })
     .await?;
     workers.shutdown().await;
@@ -51,7 +42,24 @@ pub(crate) async fn lives(server: &Process, concurrency: usize, length: Duration
     Ok((measured, Duration::from_micros(median)))
 }
 
-async fn carry_out(mut work: WorkClient<tonic::transport::Channel>, completed: Completed) -> Result<()> {
+async fn live(
+    mut operations: OperationsClient<Channel>,
+    completed: Completed,
+    woken: Arc<Mutex<Histogram<u64>>>,
+) -> Result<()> {
+    let create = CreateRequest { kind: "life".into(), ..CreateRequest::default() };
+    let id = operations.create(create).await?.into_inner().id;
+    let done = operations.wait(WaitRequest { id: id.clone(), timeout: None }).await?.into_inner();
+    let answered = Instant::now();
+    ensure!(done.done, "{id} did not end");
+    // The completion's own answer may still be on its way: then the waiter was not late at all.
+    let at = completed.lock().expect("nobody panics with it").remove(&id).unwrap_or(answered);
+    let late = answered.saturating_duration_since(at).as_micros() as u64;
+    woken.lock().expect("nobody panics with it").saturating_record(late);
+    Ok(())
+}
+
+async fn carry_out(mut work: WorkClient<Channel>, completed: Completed) -> Result<()> {
     loop {
         let claim = ClaimRequest { kinds: vec!["life".into()], worker: "bench".into(), ..ClaimRequest::default() };
         for claim in work.claim(claim).await?.into_inner().claims {

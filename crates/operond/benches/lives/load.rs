@@ -44,7 +44,7 @@ pub(crate) fn channels(url: &str, concurrency: usize) -> Vec<Channel> {
 }
 
 /// Calls in `concurrency` loops for `length`; latencies in µs.
-pub(crate) async fn measure<Make, Call>(
+pub(crate) async fn measure<Make, Call, Answer>(
     server: &Process,
     concurrency: usize,
     length: Duration,
@@ -52,14 +52,14 @@ pub(crate) async fn measure<Make, Call>(
 ) -> Result<Measured>
 where
     Make: Fn(Channel) -> Call,
-    Call: AsyncFnMut() -> Result<()> + Send + 'static,
-    for<'a> Call::CallRefFuture<'a>: Send,
+    Call: Fn() -> Answer + Send + 'static,
+    Answer: Future<Output = Result<()>> + Send + 'static,
 {
     let channels = channels(&server.url, concurrency);
     let (cpu, began) = (server.cpu()?, Instant::now());
     let mut loops = JoinSet::new();
     for caller in 0..concurrency {
-        let mut call = make(channels[caller % channels.len()].clone());
+        let call = make(channels[caller % channels.len()].clone());
         loops.spawn(async move {
             let mut latency = new_histogram();
             while began.elapsed() < length {

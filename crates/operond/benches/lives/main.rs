@@ -70,11 +70,11 @@ async fn create(server: &Process) -> Result<String> {
 
 async fn get(server: &Process, id: &str, concurrency: usize, length: Duration) -> Result<Measured> {
     measure(server, concurrency, length, |channel| {
-        let mut operations = OperationsClient::new(channel);
+        let operations = OperationsClient::new(channel);
         let request = GetOperationRequest { id: id.to_owned(), ..GetOperationRequest::default() };
-        async move || {
-            operations.get(request.clone()).await?;
-            Ok(())
+        move || {
+            let (mut operations, request) = (operations.clone(), request.clone());
+            async move { Ok(operations.get(request).await.map(drop)?) }
         }
     })
     .await
@@ -82,10 +82,11 @@ async fn get(server: &Process, id: &str, concurrency: usize, length: Duration) -
 
 async fn creates(server: &Process, concurrency: usize, length: Duration) -> Result<Measured> {
     measure(server, concurrency, length, |channel| {
-        let mut operations = OperationsClient::new(channel);
-        async move || {
-            operations.create(CreateRequest { kind: "bench".into(), ..CreateRequest::default() }).await?;
-            Ok(())
+        let operations = OperationsClient::new(channel);
+        move || {
+            let mut operations = operations.clone();
+            let request = CreateRequest { kind: "bench".into(), ..CreateRequest::default() };
+            async move { Ok(operations.create(request).await.map(drop)?) }
         }
     })
     .await

@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exec::args::Exec;
 
 /// The operations daemon: keeps long-running operations, and hands them to workers.
 #[derive(Debug, Parser)]
@@ -19,6 +22,161 @@ pub(crate) enum Command {
     Dev(Dev),
     /// Run a server on a store of your choice
     Serve(Serve),
+    /// Record an operation for a worker to carry out
+    Create(Create),
+    /// Show an operation
+    Get(Get),
+    /// List operations, the newest first
+    List(List),
+    /// Wait until operations are done, and exit by how they ended
+    Wait(Wait),
+    /// Print an operation at each change until it is done
+    Watch(Watch),
+    /// Ask for an operation to be cancelled
+    Cancel(Cancel),
+    /// Forget finished operations
+    Delete(Delete),
+    /// Carry out operations
+    #[command(subcommand)]
+    Worker(Worker),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Worker {
+    /// Make a program a worker: it runs once for each operation
+    Exec(Exec),
+}
+
+/// How to reach the server.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Server {
+    /// Where the server is: http://HOST:PORT or https://HOST:PORT
+    #[arg(long, value_name = "URL", env = "OPEROND_ENDPOINT", default_value = ENDPOINT_DEFAULT)]
+    pub(crate) endpoint: String,
+    /// With https: the only authority to trust, in PEM; the system's own ones unless said
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// How to print operations.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Printing {
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// The JSON of the REST interface, indented
+    Json,
+    /// The same, one operation to a line
+    Jsonl,
+    /// Ids alone
+    Id,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// What sort of work it is: workers ask for it
+    pub(crate) kind: String,
+    /// What the worker is given: JSON, or @FILE with JSON in it, or - for JSON on stdin
+    #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    pub(crate) input: Option<String>,
+    /// What it does, for people
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) description: String,
+    /// A mark to find it by; may be given many times
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// The same key and content is the same operation, however often it is created
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    /// Wait until it is done, and exit by how it ended
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Which operation
+    pub(crate) id: String,
+    /// With its input and what happened to it
+    #[arg(long)]
+    pub(crate) full: bool,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Which ones, such as: kind = "demo.render" AND state = RUNNING
+    #[arg(long, value_name = "EXPRESSION", default_value = "", hide_default_value = true)]
+    pub(crate) filter: String,
+    /// How many at most; 0 means all
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// The oldest first
+    #[arg(long)]
+    pub(crate) oldest_first: bool,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// Which operations
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Longest time to wait, such as 90s, 10m, 2h; for ever unless said
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Which operation
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// Which operation
+    pub(crate) id: String,
+    /// Why, for whoever looks at it later
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// Which operations
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: Server,
 }
 
 #[derive(Debug, Args)]
@@ -60,4 +218,117 @@ pub(crate) struct Serve {
     /// What clients are told to connect to; the TLS address (else the plaintext one) unless said
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
+}
+
+/// Where `operond dev` listens.
+pub(crate) const ENDPOINT_DEFAULT: &str = "http://127.0.0.1:7467";
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it must be NAME=VALUE".to_owned()),
+    }
+}
+
+/// A number with a unit: ms, s, m, h or d; without one it means seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        _ => return Err(format!("{unit:?} is no unit; use ms, s, m, h or d")),
+    };
+    let number: f64 = number.parse().map_err(|_| "it must be a number and a unit, such as 90s".to_owned())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| "it is too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Command, String> {
+        let words = std::iter::once(&"operond").chain(line);
+        Cli::try_parse_from(words).map(|cli| cli.command).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_numbers_with_units() {
+        let check = |text: &str, millis: u64| assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        check("250ms", 250);
+        check("90", 90_000);
+        check("1.5s", 1_500);
+        check("10m", 600_000);
+        check("2h", 7_200_000);
+        check("1d", 86_400_000);
+        for wrong in ["", "s", "-1s", "1w", "1e400d", "..s", "99999999999999999999d"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_create_says_all_it_can() {
+        let Ok(Command::Create(create)) = parse(&[
+            "create",
+            "demo.render",
+            "--input",
+            "-",
+            "--description",
+            "d",
+            "--label",
+            "a=b=c",
+            "--label",
+            "x=",
+            "--idempotency-key",
+            "key",
+            "--wait",
+            "-o",
+            "jsonl",
+            "--endpoint",
+            "https://h:1",
+            "--ca",
+            "ca.pem",
+        ]) else {
+            panic!("not understood")
+        };
+        assert_eq!((create.kind.as_str(), create.input.as_deref()), ("demo.render", Some("-")));
+        assert_eq!(create.labels, [("a".into(), "b=c".into()), ("x".into(), String::new())]);
+        assert_eq!((create.wait, create.printing.output), (true, Format::Jsonl));
+        assert_eq!(create.server.endpoint, "https://h:1");
+        assert!(parse(&["create", "k", "--label", "novalue"]).unwrap_err().contains("it must be NAME=VALUE"));
+        assert!(parse(&["create"]).is_err());
+    }
+
+    #[test]
+    fn everything_after_the_dashes_is_the_program() {
+        let Ok(Command::Worker(Worker::Exec(exec))) =
+            parse(&["worker", "exec", "--kind", "a", "--kind", "b", "--concurrency", "3", "--", "sh", "-c", "--x"])
+        else {
+            panic!("not understood")
+        };
+        assert_eq!((exec.kinds, exec.concurrency), (vec!["a".to_owned(), "b".to_owned()], 3));
+        assert_eq!(exec.command, ["sh", "-c", "--x"]);
+        assert!(parse(&["worker", "exec", "--kind", "a"]).is_err());
+        assert!(parse(&["worker", "exec", "--", "sh"]).is_err());
+        assert!(parse(&["worker", "exec", "--kind", "a", "--concurrency", "0", "--", "sh"]).is_err());
+    }
+
+    #[test]
+    fn a_wait_needs_an_operation() {
+        assert!(parse(&["wait"]).is_err());
+        let Ok(Command::Wait(wait)) = parse(&["wait", "op1", "op2", "--timeout", "1m"]) else {
+            panic!("not understood")
+        };
+        assert_eq!((wait.ids.len(), wait.timeout), (2, Some(Duration::from_secs(60))));
+    }
 }

@@ -1,3 +1,72 @@
-//! The command line.
+//! The command line: one function a command, each over the public client.
 
 pub(crate) mod args;
+pub(crate) mod exit;
+mod meter;
+mod operations;
+mod text;
+mod wait;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use operond_client::{Client, Error, Options};
+
+use crate::{exec, serve};
+use args::{Command, Worker};
+use exit::Exit;
+
+pub(crate) use text::escape;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Whatever kept it from being done; [`Exit::of_error`](exit::Exit::of_error) tells how the process ends.
+pub(crate) async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Dev(args) => serve::dev(args).await,
+        Command::Serve(args) => serve::serve(args).await,
+        Command::Worker(Worker::Exec(args)) => exec::run(args).await,
+        Command::Create(args) => asked(&args.server.clone(), operations::create(args)).await,
+        Command::Get(args) => asked(&args.server.clone(), operations::get(args)).await,
+        Command::List(args) => asked(&args.server.clone(), operations::list(args)).await,
+        Command::Wait(args) => asked(&args.server.clone(), wait::wait(args)).await,
+        Command::Watch(args) => asked(&args.server.clone(), operations::watch(args)).await,
+        Command::Cancel(args) => asked(&args.server.clone(), operations::cancel(args)).await,
+        Command::Delete(args) => asked(&args.server.clone(), operations::delete(args)).await,
+    }
+}
+
+/// What came of asking a server; who does not reach it is told which one it was.
+async fn asked(server: &args::Server, command: impl Future<Output = Result<Exit>>) -> Result<ExitCode> {
+    let exit = command.await.map_err(|error| match error.downcast_ref() {
+        Some(Error::Unreachable { .. }) => error.context(format!("no answer from {}", server.endpoint)),
+        _ => error,
+    })?;
+    Ok(exit.into())
+}
+
+/// A client of the server that the command line names.
+///
+/// # Errors
+/// An endpoint or a certificate that cannot be used.
+pub(crate) fn connect(server: &args::Server) -> Result<Client> {
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let ca_pem = server.ca.as_ref().map(read).transpose()?;
+    let patience = PATIENCE;
+    Ok(Client::connect(Options { ca_pem, patience, ..Options::new(&server.endpoint) })?)
+}
+
+/// Prints to stdout, which may be a pipe that nobody reads any more.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// How long a call is tried before a person is told that the server is away: long enough for a restart.
+const PATIENCE: Duration = Duration::from_secs(3);

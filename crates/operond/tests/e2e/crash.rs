@@ -1,13 +1,17 @@
 //! kill -9 at random instants: whatever was acknowledged is there afterwards (FAILURES 14, 15, 32).
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use operond_core::{ID_ENTROPY_BYTES, Kind, NewOperation, Spec};
 use operond_proto::operond::v1::operation::Result as Outcome;
 use operond_proto::operond::v1::{
     CancelRequest, ClaimRequest, CompleteRequest, CreateRequest, GetOperationRequest, Operation, complete_request,
 };
+use operond_store::{Batch, CreateRequest as StoreCreate, Request, Store, SystemClock};
+use operond_store_sqlite::{Options as StoreOptions, SqliteStore};
 use tokio::task::JoinSet;
 
 use crate::support::{Server, claim, create, operations, text, work};
@@ -24,6 +28,7 @@ type Ledger = Arc<Mutex<HashMap<String, Acknowledged>>>;
 const CYCLES: usize = 100;
 /// How many operations are in the file before the first crash.
 const BALLAST: usize = 100_000;
+const BATCH: usize = 1000;
 const PRODUCERS: usize = 6;
 const WORKERS: usize = 4;
 
@@ -31,8 +36,9 @@ const WORKERS: usize = 4;
 async fn f32_nothing_acknowledged_is_lost_in_a_hundred_kills() {
     let seed = seed();
     let mut random = Random(seed);
-    let mut server = Server::start();
-    load_ballast(&server.http).await;
+    let data = tempfile::tempdir().unwrap();
+    load_ballast(data.path()).await;
+    let mut server = Server::start_in(data.path(), &[]);
 
     let all = Ledger::default();
     let mut starts = Vec::new();
@@ -140,6 +146,16 @@ fn check_one(found: &Operation, facts: &Acknowledged, seed: u64) {
     }
 }
 
+/// The control of the test above: the check notices an operation that was acknowledged and is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn f32_control_a_lost_operation_is_noticed() {
+    let server = Server::start();
+    let lost = HashMap::from([("op-never-stored".to_owned(), Acknowledged::default())]);
+    let url = server.http.clone();
+    let checked = tokio::spawn(async move { check(&url, &lost, 0).await }).await;
+    assert!(checked.is_err(), "nothing was noticed");
+}
+
 /// A create whose answer was lost may or may not have happened: its repeat leads to one operation.
 async fn f14_a_create_without_an_answer_is_repeated_with_its_key(url: &str, asked: Arc<Mutex<Vec<CreateRequest>>>) {
     let asked = std::mem::take(&mut *asked.lock().unwrap());
@@ -151,17 +167,20 @@ async fn f14_a_create_without_an_answer_is_repeated_with_its_key(url: &str, aske
     }
 }
 
-async fn load_ballast(url: &str) {
-    let mut creators = JoinSet::new();
-    for _ in 0..64 {
-        let mut operations = operations(url);
-        creators.spawn(async move {
-            for _ in 0..BALLAST / 64 {
-                operations.create(create("ballast")).await.unwrap();
-            }
-        });
+/// Puts operations into the file past the server, which is quicker.
+async fn load_ballast(data: &Path) {
+    let store = SqliteStore::open(data.join("operond.db"), StoreOptions::default(), SystemClock::new()).unwrap();
+    let new = NewOperation { spec: Spec::new(Kind::new("ballast").unwrap()).into(), metadata: None, claim: None };
+    for batch in 0..BALLAST / BATCH {
+        let request = |n: usize| {
+            let mut entropy = [0; ID_ENTROPY_BYTES];
+            entropy[..8].copy_from_slice(&(batch * BATCH + n).to_le_bytes());
+            Request::Create(Box::new(StoreCreate { new: new.clone(), entropy, key: None }))
+        };
+        let requests = (0..BATCH).map(request).collect();
+        store.update(Arc::new(Batch { requests })).await.unwrap();
     }
-    creators.join_all().await;
+    store.close().await.unwrap();
 }
 
 fn seed() -> u64 {

@@ -3,12 +3,12 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Output, Stdio};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use operond_client::{Any, Client, Code, NewOperation, Operation, Options, Outcome, State, Status, json, payload};
+use operond_client::{Any, Client, Code, NewOperation, Operation, Options, Outcome, State, json, payload};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value as Json, json};
+use serde_json::json;
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
 
 use crate::support::{Server, command};
@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A running `operond worker exec`, killed when dropped.
 struct Worker {
     process: Child,
-    stderr: Option<JoinHandle<String>>,
+    /// What it has written to its standard error so far; no more comes when the other end is gone.
+    stderr: watch::Receiver<String>,
 }
 
 impl Worker {
@@ -36,32 +37,44 @@ impl Worker {
             .spawn()
             .unwrap();
         let mut pipe = process.stderr.take().unwrap();
-        let stderr = std::thread::spawn(move || {
-            let mut said = Vec::new();
-            pipe.read_to_end(&mut said).unwrap();
-            String::from_utf8_lossy(&said).into_owned()
+        let (said, stderr) = watch::channel(String::new());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(bytes @ 1..) = pipe.read(&mut buffer) {
+                said.send_modify(|said| said.push_str(&String::from_utf8_lossy(&buffer[..bytes])));
+            }
         });
-        Self { process, stderr: Some(stderr) }
+        Self { process, stderr }
     }
 
     fn shell(server: &Server, flags: &[&str], script: &str) -> Self {
         Self::start(server, flags, &["sh", "-c", script])
     }
 
-    fn terminate(&self) {
+    /// Asks it to stop, and waits until it has understood.
+    async fn terminate(&mut self) {
+        self.signal();
+        let understood = self.stderr.wait_for(|said| said.contains("stopping when the programs have ended"));
+        tokio::time::timeout(PATIENCE, understood).await.expect("it says that it stops").unwrap();
+    }
+
+    fn signal(&self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
     }
 
     /// How it ended of its own accord, and what it wrote to its standard error.
     async fn ended(mut self) -> (ExitStatus, String) {
-        let stderr = self.stderr.take().unwrap();
-        let ended = tokio::task::spawn_blocking(move || (self.process.wait().unwrap(), stderr.join().unwrap()));
-        tokio::time::timeout(PATIENCE, ended).await.expect("the worker ends").unwrap()
+        let ended = async {
+            while self.stderr.changed().await.is_ok() {}
+            tokio::task::block_in_place(|| self.process.wait().unwrap())
+        };
+        let status = tokio::time::timeout(PATIENCE, ended).await.expect("the worker ends");
+        (status, self.stderr.borrow().clone())
     }
 
     /// Asks it to stop when nothing runs any more.
     async fn stopped(self) -> String {
-        self.terminate();
+        self.signal();
         let (status, said) = self.ended().await;
         assert!(status.success(), "{status}: {said}");
         said
@@ -126,9 +139,9 @@ fn response(operation: &Operation) -> &Any {
     }
 }
 
-fn error(operation: &Operation) -> &Status {
+fn error(operation: &Operation) -> (Code, &str) {
     match &operation.result {
-        Some(Outcome::Error(error)) => error,
+        Some(Outcome::Error(error)) => (Code::try_from(error.code).unwrap(), &error.message),
         other => panic!("no error: {other:?}"),
     }
 }
@@ -161,8 +174,7 @@ async fn a_program_learns_what_it_works_on_and_answers_with_an_object() {
         printf '{"id": "%s", "kind": "%s", "attempt": %s, "input": %s}' \
             "$OPEROND_OPERATION_ID" "$OPEROND_KIND" "$OPEROND_ATTEMPT" "$input""#;
     let input = json!({"pages": [1, 2], "title": "жуть\n"});
-    let operation =
-        carried_out(&["sh", "-c", script], operation().input(payload::from_json(input.clone()))).await;
+    let operation = carried_out(&["sh", "-c", script], operation().input(payload::from_json(input.clone()))).await;
     let expected = json!({"id": operation.id, "kind": KIND, "attempt": 1, "input": input});
     assert_eq!(response(&operation), &payload::from_json(expected));
 }
@@ -227,11 +239,11 @@ async fn a_non_zero_exit_is_an_error_that_ends_with_the_tail_of_stderr_which_an_
     let client = client(&server);
     let id = client.create(operation()).await.unwrap().id;
     let operation = done(&client, &id).await;
-    let error = error(&operation);
-    assert_eq!((operation.state(), error.code()), (State::Failed, Code::Unknown));
-    assert!(error.message.starts_with("sh exited with status 3: …"), "{}", error.message);
-    assert!(error.message.ends_with("line 1999\\nline 2000\\nno \\u{1b}[31mpaper\u{fffd}"), "{}", error.message);
-    assert!((4000..=4096).contains(&error.message.len()), "{} bytes", error.message.len());
+    let (code, message) = error(&operation);
+    assert_eq!((operation.state(), code), (State::Failed, Code::Unknown));
+    assert!(message.starts_with("sh exited with status 3: …"), "{}", message);
+    assert!(message.ends_with("line 1999\\nline 2000\\nno \\u{1b}[31mpaper\u{fffd}"), "{}", message);
+    assert!((4000..=4096).contains(&message.len()), "{} bytes", message.len());
     let said = worker.stopped().await;
     assert!(said.contains("line 1\nline 2\n") && said.contains("no \u{1b}[31mpaper"), "{said}");
 }
@@ -239,7 +251,7 @@ async fn a_non_zero_exit_is_an_error_that_ends_with_the_tail_of_stderr_which_an_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_is_killed_fails_with_the_signal_that_did_it() {
     let operation = carried_out(&["sh", "-c", "echo oops >&2; kill -SEGV $$"], operation()).await;
-    let message = &error(&operation).message;
+    let (_, message) = error(&operation);
     assert!(message.starts_with("sh was killed by signal 11 (SIGSEGV)"), "{message}");
     assert!(message.ends_with(": oops"), "{message}");
 }
@@ -247,16 +259,15 @@ async fn a_program_that_is_killed_fails_with_the_signal_that_did_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_without_end_is_an_error_and_ends_the_program() {
     let operation = carried_out(&["sh", "-c", "yes | tr -d '\\n'"], operation()).await;
-    let error = error(&operation);
     let expected = "sh wrote a line of more than 2097152 bytes to its standard output";
-    assert_eq!((error.code(), error.message.as_str()), (Code::Internal, expected));
+    assert_eq!(error(&operation), (Code::Internal, expected));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_brings_sigterm_and_the_operation_is_cancelled() {
     let (operation, said) = cancelled("10s", "trap 'echo tidied up >&2; exit 1' TERM").await;
-    assert_eq!((operation.state(), error(&operation).code()), (State::Cancelled, Code::Cancelled));
-    assert_eq!(error(&operation).message, "sh exited with status 1");
+    assert_eq!(operation.state(), State::Cancelled);
+    assert_eq!(error(&operation), (Code::Cancelled, "sh exited with status 1"));
     assert!(said.contains("tidied up"), "{said}");
 }
 
@@ -272,7 +283,7 @@ async fn a_program_that_ignores_sigterm_is_killed_after_the_grace_with_all_it_ha
     let script = r#"trap '' TERM; sleep 1000 & echo "{\"metadata\": {\"pid\": $!}}""#;
     let (operation, _) = cancelled("300ms", script).await;
     assert_eq!(operation.state(), State::Cancelled);
-    assert_eq!(error(&operation).message, "sh was killed by signal 9 (SIGKILL)");
+    assert_eq!(error(&operation), (Code::Cancelled, "sh was killed by signal 9 (SIGKILL)"));
     gone(pid(&operation)).await;
 }
 
@@ -299,9 +310,8 @@ async fn what_a_program_leaves_running_in_its_group_ends_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_behind_the_program_may_finish_what_it_says() {
-    let script = "(read -r word; sleep 0.2; echo \"$word\") | cat & true";
-    let script = format!("exec 3<&0; exec 0</dev/null; ({{ {script}; }} <&3)");
-    let operation = carried_out(&["sh", "-c", &script], operation().input(payload::text("late"))).await;
+    let script = "exec 3<&0; (read -r word <&3; sleep 0.2; echo \"$word\") &";
+    let operation = carried_out(&["sh", "-c", script], operation().input(payload::text("late"))).await;
     assert_eq!(response(&operation), &payload::text("late"));
 }
 
@@ -314,7 +324,7 @@ async fn a_lost_lease_kills_the_program_at_once() {
     let id = client.create(operation().run_timeout(Duration::from_secs(1))).await.unwrap().id;
     let running = seen(&client, &id, |operation| operation.metadata.is_some()).await;
     let operation = done(&client, &id).await;
-    assert_eq!(error(&operation).code(), Code::DeadlineExceeded);
+    assert_eq!(error(&operation).0, Code::DeadlineExceeded);
     gone(pid(&running)).await;
     worker.stopped().await;
 }
@@ -325,55 +335,47 @@ async fn sigterm_lets_programs_finish_and_claims_no_more() {
     let gate = gate(folder.path());
     let server = Server::start();
     let script = "echo '{\"progress\": {}}'; read -r word < \"$0\"; echo \"$word\"";
-    let worker = Worker::start(&server, &["--concurrency", "2"], &["sh", "-c", script, &gate]);
+    let mut worker = Worker::start(&server, &["--concurrency", "2"], &["sh", "-c", script, &gate]);
     let client = client(&server);
     let id = client.create(operation()).await.unwrap().id;
     began(&client, &id).await;
 
-    worker.terminate();
-    let late = tokio::task::spawn_blocking({
-        let gate = gate.clone();
-        move || open(&gate, "made\n")
-    });
-    let operation = done(&client, &id).await;
-    late.await.unwrap();
-    assert_eq!(response(&operation), &payload::text("made"));
+    worker.terminate().await;
+    let late = client.create(operation()).await.unwrap().id;
+    open(&gate, "made\n");
+    assert_eq!(response(&done(&client, &id).await), &payload::text("made"));
     let (status, said) = worker.ended().await;
-    assert!(status.success() && said.contains("stopping when the programs have ended"), "{status}: {said}");
-    let unclaimed = client.create(self::operation()).await.unwrap().id;
-    assert_eq!(client.get(&unclaimed).await.unwrap().state(), State::Queued);
+    assert!(status.success(), "{status}: {said}");
+    assert_eq!(client.get(&late).await.unwrap().state(), State::Queued);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_sigterm_stops_programs_and_gives_their_operations_back() {
-    let (operation, pid) = given_back("1h", |worker| {
-        worker.terminate();
-        worker.terminate_again();
-    })
-    .await;
-    assert_eq!((operation.state(), operation.attempt), (State::Queued, 0), "{operation:?}");
-    gone(pid).await;
+    given_back("1h", true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_grace_of_a_shutdown_is_over_programs_are_stopped_and_given_back() {
-    let (operation, pid) = given_back("200ms", Worker::terminate).await;
-    assert_eq!((operation.state(), operation.attempt), (State::Queued, 0), "{operation:?}");
-    gone(pid).await;
+    given_back("200ms", false).await;
 }
 
 /// Has a worker stop in the middle of a program that would go on for ever.
-async fn given_back(grace: &str, stop: impl Fn(&Worker)) -> (Operation, i64) {
+async fn given_back(grace: &str, twice: bool) {
     let server = Server::start();
     let script = format!("echo \"{{\\\"metadata\\\": {{\\\"pid\\\": $$}}}}\"\n{FOR_EVER}");
-    let worker = Worker::shell(&server, &["--grace", grace], &script);
+    let mut worker = Worker::shell(&server, &["--grace", grace], &script);
     let client = client(&server);
     let id = client.create(operation()).await.unwrap().id;
     let running = seen(&client, &id, |operation| operation.metadata.is_some()).await;
-    stop(&worker);
+    worker.terminate().await;
+    if twice {
+        worker.signal();
+    }
     let (status, said) = worker.ended().await;
     assert!(status.success(), "{status}: {said}");
-    (client.get(&id).await.unwrap(), pid(&running))
+    gone(pid(&running)).await;
+    let operation = client.get(&id).await.unwrap();
+    assert_eq!((operation.state(), operation.attempt), (State::Queued, 0), "{operation:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -391,9 +393,9 @@ async fn a_program_that_is_gone_when_it_is_needed_is_a_final_failure_that_names_
     std::fs::remove_file(&program).unwrap();
     let second = client.create(operation()).await.unwrap().id;
     let operation = done(&client, &second).await;
-    let error = error(&operation);
-    assert_eq!(error.code(), Code::FailedPrecondition);
-    assert!(error.message.starts_with(&format!("{path} cannot be started: No such file")), "{}", error.message);
+    let (code, message) = error(&operation);
+    assert_eq!(code, Code::FailedPrecondition);
+    assert!(message.starts_with(&format!("{path} cannot be started: No such file")), "{}", message);
     worker.stopped().await;
 }
 

@@ -6,6 +6,7 @@ mod support;
 mod cancel;
 mod cli;
 mod crash;
+mod exec;
 mod readme;
 mod sdk;
 mod server;

@@ -1,7 +1,12 @@
 //! The engine as its callers, workers and operators meet it.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that fails may panic, and spawns callers")]
 
+mod claims;
+mod faults;
+mod keys;
+mod rigged;
 mod support;
+mod waits;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,13 +14,12 @@ use std::time::Duration;
 
 use operond_core::{Any, Completion, Gone, IdempotencyKey, OperationId, Rejection, Spec, State, Status, Worker};
 use operond_engine::{Ask, Create, Engine, Error, Options, Report, Unavailable};
-use operond_store::{
-    Answer, Applied, Batch, ListQuery, Lookup, MemoryStore, Missing, Page, Properties, Request, Store,
+use operond_store::{MemoryStore, Missing, Store};
+use rigged::Rigged;
+use support::{
+    MINUTE, Virtual, ask, at_once, cancel, claimed, created, engine, engine_over, kind, of_tenant, pass, spec,
 };
-use support::{Virtual, ask, at_once, cancel, claimed, created, engine, engine_over, kind, of_tenant, spec};
 use tokio::time::Instant;
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
 async fn a_waiter_has_the_result_as_soon_as_it_is_committed() {
@@ -177,15 +181,16 @@ async fn a_claim_that_finds_nothing_returns_empty_after_its_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_whose_caller_hung_up_is_given_back_and_not_counted() {
-    let store = Arc::new(Slow::new(MemoryStore::new(Virtual::new())));
-    let engine = engine_over(store);
+    let store = Rigged::new();
+    let engine = engine_over(Arc::clone(&store) as Arc<dyn Store>);
     let id = created(&engine, spec("render")).await;
+    store.take(Duration::from_millis(10));
     let call = tokio::spawn({
         let engine = engine.clone();
         async move { engine.claim(ask("w")).await }
     });
     // The claim is in the store when its caller goes away.
-    tokio::time::timeout(Slow::HALF, std::future::pending::<()>()).await.unwrap_err();
+    pass(Duration::from_millis(5)).await;
     call.abort();
     let next = claimed(&engine, "other").await;
     assert_eq!((&next.operation.id, next.operation.attempt), (&id, 1));
@@ -324,24 +329,25 @@ fn worker() -> Worker {
 
 #[tokio::test(start_paused = true)]
 async fn f28_on_a_full_disk_creates_are_refused_and_completions_go_on() {
-    let store = Arc::new(Slow::new(MemoryStore::new(Virtual::new())));
+    let store = Rigged::new();
     let engine = engine_over(Arc::clone(&store) as Arc<dyn Store>);
     created(&engine, spec("render")).await;
     let lease = claimed(&engine, "w").await.lease.text;
-    store.full.store(1, Ordering::SeqCst);
+    store.fill(true);
     let (create, complete) = tokio::join!(
         engine.create(Create::new(spec("render"))),
         engine.complete(&lease, Completion::Response(Any::empty()), None)
     );
     assert_eq!(create, Err(Error::Unavailable(Unavailable::DiskFull)));
     assert!(complete.unwrap().done());
-    store.full.store(0, Ordering::SeqCst);
+    store.fill(false);
     created(&engine, spec("render")).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_and_too_many_waiters_are_answered_at_once() {
-    let store = Arc::new(Slow::new(MemoryStore::new(Virtual::new())));
+    let store = Rigged::new();
+    store.take(Duration::from_millis(10));
     let engine = Engine::start(store, Options { queue_max: 2, waiters_max: 1, ..Options::default() });
     let id = created(&engine, spec("render")).await;
     let mut calls = tokio::task::JoinSet::new();
@@ -359,56 +365,4 @@ async fn a_full_queue_and_too_many_waiters_are_answered_at_once() {
         assert_eq!(engine.wait(&id, MINUTE).await.unwrap().state(), State::Queued);
         assert_eq!(began.elapsed(), Duration::ZERO, "over the limit of waiters it does not wait");
     });
-}
-
-/// A store that takes its time over every batch, and can run out of room.
-struct Slow {
-    inner: MemoryStore,
-    full: AtomicUsize,
-}
-
-impl Slow {
-    const HALF: Duration = Duration::from_millis(5);
-
-    fn new(inner: MemoryStore) -> Self {
-        Self { inner, full: AtomicUsize::new(0) }
-    }
-}
-
-impl Store for Slow {
-    fn update(&self, batch: Arc<Batch>) -> Answer<'_, Applied> {
-        Box::pin(async move {
-            let creates = batch.requests.iter().any(|request| matches!(request, Request::Create(_)));
-            if creates && self.full.load(Ordering::SeqCst) > 0 {
-                return Err(operond_store::Error::Full("no room".into()));
-            }
-            let applied = self.inner.update(batch).await;
-            tokio::time::sleep(2 * Self::HALF).await;
-            applied
-        })
-    }
-
-    fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
-        self.inner.get(id)
-    }
-
-    fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
-        self.inner.list(query)
-    }
-
-    fn purge(&self, limit: usize) -> Answer<'_, usize> {
-        self.inner.purge(limit)
-    }
-
-    fn ping(&self) -> Answer<'_, ()> {
-        self.inner.ping()
-    }
-
-    fn properties(&self) -> &Properties {
-        self.inner.properties()
-    }
-
-    fn close(&self) -> Answer<'_, ()> {
-        self.inner.close()
-    }
 }

@@ -66,3 +66,17 @@ pub(crate) async fn claimed(engine: &Engine, worker: &str) -> Claimed {
 pub(crate) async fn cancel(engine: &Engine, id: &OperationId) {
     engine.cancel(id, Principal::default(), Reason::default()).await.unwrap();
 }
+
+/// Lets `length` go by, and with it everything that is to happen meanwhile.
+pub(crate) async fn pass(length: Duration) {
+    tokio::time::timeout(length, std::future::pending::<()>()).await.unwrap_err();
+}
+
+/// Lets everybody else go on until they wait for something.
+pub(crate) async fn settle_down() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);

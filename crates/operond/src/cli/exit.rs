@@ -1,0 +1,153 @@
+//! How the process ends, for scripts.
+
+use std::process::ExitCode;
+
+use operond_client::{Code, Error, Operation, State};
+
+/// An exit code; the numbers are part of the command line's contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Success = 0,
+    /// The operation failed, or what was asked for was refused.
+    Failed = 1,
+    /// The command line, or what it says, is wrong.
+    Usage = 2,
+    /// The operation was cancelled.
+    Cancelled = 3,
+    /// There is no such operation, or not any more.
+    NotFound = 4,
+    Unreachable = 5,
+    /// The time to wait was over.
+    GaveUp = 124,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// How a wait ends that got this.
+    pub(crate) fn of_operation(operation: &Operation) -> Self {
+        match operation.state() {
+            _ if !operation.done => Self::GaveUp,
+            State::Succeeded => Self::Success,
+            State::Cancelled => Self::Cancelled,
+            _ => Self::Failed,
+        }
+    }
+
+    /// How a command ends that failed so.
+    pub(crate) fn of_error(error: &anyhow::Error) -> Self {
+        if error.is::<Usage>() {
+            return Self::Usage;
+        }
+        match error.downcast_ref::<Error>() {
+            Some(Error::NotFound { .. }) => Self::NotFound,
+            Some(Error::Unreachable { .. }) => Self::Unreachable,
+            Some(Error::Endpoint { .. }) => Self::Usage,
+            Some(Error::Rejected(rejection)) if rejection.code == Code::InvalidArgument => Self::Usage,
+            _ => Self::Failed,
+        }
+    }
+
+    /// Of two ends the one to tell: what keeps the answer from being known comes before a bad answer.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        let rank = |exit| match exit {
+            Self::Success => 0,
+            Self::Cancelled => 1,
+            Self::Failed => 2,
+            Self::GaveUp => 3,
+            Self::NotFound => 4,
+            Self::Usage => 5,
+            Self::Unreachable => 6,
+            Self::Interrupted => 7,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What was said on the command line cannot be used.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// What to do about an error, where that is not plain from the error itself.
+pub(crate) fn advice(error: &anyhow::Error) -> Option<&'static str> {
+    match error.downcast_ref::<Error>()? {
+        Error::Unreachable { reason: None, message, .. } if message.contains("UnknownIssuer") => {
+            Some("--ca FILE names an authority to trust; `operond dev` keeps its own in operond-data/ca.pem")
+        }
+        Error::Unreachable { reason: None, .. } => {
+            Some("is the server running, and is --endpoint (or OPEROND_ENDPOINT) right? `operond dev` starts one")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    fn operation(done: bool, state: State) -> Operation {
+        Operation { done, state: state.into(), ..Operation::default() }
+    }
+
+    #[test]
+    fn a_wait_exits_by_how_the_operation_ended() {
+        let check = |done, state, code| assert_eq!(Exit::of_operation(&operation(done, state)) as u8, code);
+        check(true, State::Succeeded, 0);
+        check(true, State::Failed, 1);
+        check(true, State::Cancelled, 3);
+        check(false, State::Running, 124);
+        check(false, State::Failing, 124);
+        check(false, State::Cancelling, 124);
+    }
+
+    #[test]
+    fn errors_exit_by_what_to_do_about_them() {
+        let check = |error: anyhow::Error, code| assert_eq!(Exit::of_error(&error) as u8, code, "{error}");
+        let unreachable = || Error::Unreachable { reason: None, message: "refused".into(), retry_after: None };
+        check(Error::NotFound { reason: "EXPIRED".into(), message: "expired".into() }.into(), 4);
+        check(unreachable().into(), 5);
+        check(anyhow::Error::from(unreachable()).context("creating the operation"), 5);
+        check(Error::Endpoint { endpoint: "x".into(), problem: "y".into() }.into(), 2);
+        check(Usage("the input is no JSON".into()).into(), 2);
+        let missing = std::fs::read("/nonexistent").context("reading it").unwrap_err();
+        check(missing, 1);
+    }
+
+    #[test]
+    fn of_many_ends_the_worst_is_told() {
+        let all = [Exit::Success, Exit::Cancelled, Exit::Failed, Exit::GaveUp, Exit::NotFound, Exit::Unreachable];
+        for (index, worse) in all.iter().enumerate() {
+            for better in &all[..=index] {
+                assert_eq!(better.worse(*worse), *worse);
+                assert_eq!(worse.worse(*better), *worse);
+            }
+        }
+    }
+
+    #[test]
+    fn advice_is_given_only_where_it_helps() {
+        let advised = |message: &str, reason: Option<&str>| {
+            let reason = reason.map(Into::into);
+            advice(&Error::Unreachable { reason, message: message.into(), retry_after: None }.into())
+        };
+        assert!(advised("connection refused", None).is_some_and(|text| text.contains("operond dev")));
+        assert!(advised("invalid peer certificate: UnknownIssuer", None).is_some_and(|text| text.contains("--ca")));
+        assert_eq!(advised("too much at once", Some("OVERLOADED")), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! `create`, `get`, `list`, `watch`, `cancel`, `delete`.
+
+use std::io::Read;
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt};
+use operond_client::{Any, ListOptions, NewOperation, Operation, json};
+
+use super::args::{self, Format};
+use super::exit::{Exit, Usage};
+use super::{connect, print, text, wait};
+
+pub(super) async fn create(args: args::Create) -> Result<Exit> {
+    let client = connect(&args.server)?;
+    let mut operation = NewOperation::new(&args.kind).description(args.description);
+    if let Some(source) = &args.input {
+        operation = operation.input(input(source)?);
+    }
+    for (name, value) in args.labels {
+        operation = operation.label(name, value);
+    }
+    if let Some(key) = args.idempotency_key {
+        operation = operation.idempotency_key(key);
+    }
+    let created = client.create(operation).await?;
+    if !args.wait {
+        print(&text::one(args.printing.output, &created))?;
+        return Ok(Exit::Success);
+    }
+    // Before the wait: who interrupts it needs the id.
+    eprintln!("created {}", text::escape(&created.id));
+    wait::wait_for(&client, &[created.id], None, args.printing.output, &args.server).await
+}
+
+pub(super) async fn get(args: args::Get) -> Result<Exit> {
+    let client = connect(&args.server)?;
+    let operation = if args.full { client.get_full(&args.id).await? } else { client.get(&args.id).await? };
+    print(&text::one(args.printing.output, &operation))?;
+    Ok(Exit::Success)
+}
+
+pub(super) async fn list(args: args::List) -> Result<Exit> {
+    let limit = if args.limit == 0 { usize::MAX } else { args.limit };
+    let page_size = u16::try_from(limit.min(PAGE_SIZE_MAX)).ok();
+    let options = ListOptions { filter: args.filter, oldest_first: args.oldest_first, page_size };
+    let operations = connect(&args.server)?.list_all(options).take(limit);
+    match args.printing.output {
+        // These need no more than one operation at a time.
+        format @ (Format::Jsonl | Format::Id) => {
+            operations
+                .map_err(anyhow::Error::from)
+                .try_for_each(async |operation| print(&text::one(format, &operation)))
+                .await?;
+        }
+        format @ (Format::Table | Format::Json) => {
+            let operations: Vec<Operation> = operations.try_collect().await?;
+            print(&text::many(format, &operations))?;
+            if operations.len() == limit {
+                eprintln!("these are {limit}; --limit asks for more");
+            }
+        }
+    }
+    Ok(Exit::Success)
+}
+
+pub(super) async fn watch(args: args::Watch) -> Result<Exit> {
+    let client = connect(&args.server)?;
+    let mut changes = pin!(client.watch(&args.id, None, OUTAGE));
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => change,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                return Ok(Exit::Interrupted);
+            }
+        };
+        let Some(operation) = change.transpose()? else { return Ok(Exit::Success) };
+        print(&match args.printing.output {
+            Format::Table => format!("{}  {}\n", text::escape(&operation.id), text::status(&operation)),
+            Format::Json | Format::Jsonl => format!("{}\n", text::line(&operation)),
+            Format::Id => text::one(Format::Id, &operation),
+        })?;
+    }
+}
+
+pub(super) async fn cancel(args: args::Cancel) -> Result<Exit> {
+    let operation = connect(&args.server)?.cancel(&args.id, &args.reason).await?;
+    print(&text::one(args.printing.output, &operation))?;
+    Ok(Exit::Success)
+}
+
+pub(super) async fn delete(args: args::Delete) -> Result<Exit> {
+    let client = connect(&args.server)?;
+    for id in &args.ids {
+        client.delete(id).await.with_context(|| format!("cannot delete {}", text::escape(id)))?;
+        eprintln!("deleted {}", text::escape(id));
+    }
+    Ok(Exit::Success)
+}
+
+/// What `--input` says: JSON, `@FILE` with JSON in it, or `-` for JSON on stdin.
+fn input(source: &str) -> Result<Any> {
+    let (from, text) = match source.strip_prefix('@') {
+        None if source == "-" => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
+            ("stdin", text)
+        }
+        None => ("--input", source.to_owned()),
+        Some(path) => (path, std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?),
+    };
+    let parsed = serde_json::from_str(&text).map_err(|error| Usage(format!("{from} is not JSON: {error}")))?;
+    Ok(json::any_from_json(parsed).map_err(|problem| Usage(format!("{from}: {problem}")))?)
+}
+
+/// How long a watch rides out that nobody answers.
+const OUTAGE: Duration = Duration::from_secs(60);
+const PAGE_SIZE_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use operond_client::payload;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn input_is_json_or_a_file_with_json() {
+        assert_eq!(input(r#"{"pages": 3}"#).unwrap(), payload::from_json(json!({"pages": 3})));
+        assert_eq!(input("-1").unwrap(), payload::from_json(json!(-1)));
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"[1]\n").unwrap();
+        assert_eq!(input(&format!("@{}", file.path().display())).unwrap(), payload::from_json(json!([1])));
+    }
+
+    #[test]
+    fn input_that_is_no_json_is_a_usage_error_that_names_its_source() {
+        let error = input("{pages: 3}").unwrap_err();
+        assert!(error.to_string().starts_with("--input is not JSON: "), "{error}");
+        assert_eq!(Exit::of_error(&error), Exit::Usage);
+        let error = input("@/nonexistent/input.json").unwrap_err();
+        assert_eq!(error.to_string(), "cannot read /nonexistent/input.json");
+        let error = input(r#"{"@type": "nonsense"}"#).unwrap_err();
+        assert_eq!(Exit::of_error(&error), Exit::Usage);
+    }
+}

@@ -1,0 +1,54 @@
+//! It is a store, as the suite has it, and does what the memory store does.
+
+use std::sync::Arc;
+
+use operond_store::conformance::{self, Differential, Subject};
+use operond_store::{ManualClock, MemoryStore, Store};
+use operond_store_sqlite::{Options, SqliteStore};
+use tempfile::TempDir;
+
+use crate::fixture::{START, path_in, wait};
+
+/// A directory that outlives the handles of its store.
+struct InDirectory(TempDir);
+
+impl InDirectory {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn open(&self, clock: Arc<ManualClock>, options: Options) -> SqliteStore {
+        SqliteStore::open(path_in(self.0.path()), options, clock).unwrap()
+    }
+}
+
+impl Subject for InDirectory {
+    fn open(&mut self, clock: Arc<ManualClock>) -> Arc<dyn Store> {
+        Arc::new(Self::open(self, clock, Options::default()))
+    }
+}
+
+conformance::suite!(InDirectory::new());
+conformance::restart_suite!(InDirectory::new());
+
+/// Holds it against the memory store, then closes it, opens it again, and compares everything once more.
+fn agrees_with_memory(options: Options) {
+    let clock = Arc::new(ManualClock::new(START));
+    let directory = InDirectory::new();
+    let memory = MemoryStore::new(Arc::clone(&clock));
+    let sqlite = directory.open(Arc::clone(&clock), options);
+    let history = Differential::from_env(50_000).run(&clock, &memory, &sqlite);
+    assert!(history.operations() > 2_500, "{} operations", history.operations());
+    wait(sqlite.close()).unwrap();
+    history.compare(&memory, &directory.open(Arc::clone(&clock), options));
+}
+
+#[test]
+fn it_does_what_the_memory_store_does() {
+    agrees_with_memory(Options::default());
+}
+
+#[test]
+fn a_log_that_begins_anew_all_the_time_makes_no_difference() {
+    agrees_with_memory(Options { log_bytes_max: 64 << 10, readers: 1, ..Options::default() });
+}

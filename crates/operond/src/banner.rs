@@ -28,7 +28,7 @@ Python (pip install yandexcloud)
   sdk = yandexcloud.SDK(iam_token="any", endpoint="{advertised}", root_certificates=open("{ca}", "rb").read())
   print(sdk.client(OperationServiceStub).Get(GetOperationRequest(operation_id="ID")))
 
-Node (npm install @yandex-cloud/nodejs-sdk)
+Node (npm install @yandex-cloud/nodejs-sdk@2)
   const {{ Session, serviceClients, cloudApi }} = require('@yandex-cloud/nodejs-sdk');
   const session = new Session({{ iamToken: 'any', ssl: {{ rootCerts: require('fs').readFileSync('{ca}') }} }});
   session.client(serviceClients.OperationServiceClient, '{advertised}')

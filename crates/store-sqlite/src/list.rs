@@ -1,9 +1,8 @@
 //! Pages of operations: first the keys, out of an index; then row by row until the page is full.
 
-use operond_core::{Operation, State};
+use operond_core::State;
 use operond_store::{ListQuery, Order, Page};
 use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior, params};
-use std::sync::Arc;
 
 use crate::columns::state_code;
 use crate::fault::Fault;
@@ -14,8 +13,9 @@ use crate::sql;
 pub(crate) fn page(connection: &Connection, query: &ListQuery) -> Result<Page, Fault> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
     let keys = keys(&transaction, query)?;
-    let rows = keys.iter().map(|(seq, id)| load_for_list(&transaction, *seq, id));
-    let page = Page::fill(query, rows.map(|row: Result<Arc<Operation>, Fault>| row))?;
+    let mut row = transaction.prepare_cached(sql::OPERATION_BY_SEQ)?;
+    let page = Page::fill(query, keys.iter().map(|(seq, id)| load_for_list(&mut row, *seq, id)))?;
+    drop(row);
     transaction.commit()?;
     Ok(page)
 }

@@ -150,12 +150,12 @@ pub(crate) fn open(path: &Path, options: Options, clock: impl Clock) -> Result<S
 
     let checkpointer = {
         let health = Arc::clone(&health);
-        place.spawn("operond-sqlite-checkpoint", move || run_checkpointer(side, woken, turn, health))?
+        place.spawn("sqlite-log", move || run_checkpointer(side, woken, turn, health))?
     };
     let mut readers = Vec::new();
     for connection in reader_connections {
         let (reads, gate) = (Arc::clone(&reads), Arc::clone(&gate));
-        readers.push(place.spawn("operond-sqlite-read", move || run_reader(connection, reads, gate))?);
+        readers.push(place.spawn("sqlite-read", move || run_reader(connection, reads, gate))?);
     }
     let writer = Writer {
         connection,
@@ -170,7 +170,7 @@ pub(crate) fn open(path: &Path, options: Options, clock: impl Clock) -> Result<S
         lock,
     };
     let (jobs, queue) = sync_channel(JOBS_WAITING_MAX);
-    let writer = place.spawn("operond-sqlite-write", move || writer.run(queue))?;
+    let writer = place.spawn("sqlite-write", move || writer.run(queue))?;
     let properties = Properties { seal_key: meta.seal_key, sole_writer: true };
     Ok(SqliteStore { properties, clock_stepped, health, reads, jobs, writer: Mutex::new(Some(writer)) })
 }
@@ -269,6 +269,7 @@ impl Location {
         self.sqlite("open", Connection::open_with_flags(&self.path, flags))
     }
 
+    /// Names beyond 15 characters are cut by the system, and these should be told apart.
     fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
         let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
         spawned.map_err(|source| OpenError::Io { path: self.path.clone(), doing: "start a thread for", source })
@@ -347,3 +348,36 @@ const WRITER_CACHE_KIB: i64 = -16 * 1024;
 const STATEMENTS_CACHED: usize = 64;
 /// Batches that wait for the writer; past so many the store says that it is not available.
 const JOBS_WAITING_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(connection: &Connection, pragma: &str) -> i64 {
+        connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn every_connection_syncs_each_commit_waits_when_busy_and_never_checkpoints_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Location::find(&directory.path().join("operond.db")).unwrap();
+        place.make_file().unwrap();
+        let writer = place.database().unwrap();
+        for connection in [&writer, &place.side_connection().unwrap(), &place.reader_connection().unwrap()] {
+            assert_eq!(number(connection, "synchronous"), 2, "2 is FULL");
+            assert_eq!(number(connection, "busy_timeout"), 5_000);
+            assert_eq!(number(connection, "wal_autocheckpoint"), 0);
+        }
+        assert_eq!(number(&writer, "auto_vacuum"), 2, "2 is INCREMENTAL");
+    }
+
+    #[test]
+    fn a_reader_cannot_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Location::find(&directory.path().join("operond.db")).unwrap();
+        place.make_file().unwrap();
+        let _writer = place.database().unwrap();
+        let written = place.reader_connection().unwrap().execute("DELETE FROM operations", []);
+        assert_eq!(written.unwrap_err().sqlite_error_code(), Some(ErrorCode::ReadOnly));
+    }
+}

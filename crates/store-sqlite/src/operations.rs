@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use operond_core::{Gone, Operation, OperationId, Tenant, Timestamp};
 use operond_store::Cause;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use crate::columns::{self, Binder, Place};
 use crate::fault::{Damage, Fault};
@@ -19,10 +19,10 @@ pub(crate) fn load(connection: &Connection, id: &OperationId) -> Result<Option<A
     Ok(Some(Arc::new(operation)))
 }
 
-/// The operation in the row `seq`, without its input; `id` names it in an error.
-pub(crate) fn load_for_list(connection: &Connection, seq: i64, id: &str) -> Result<Arc<Operation>, Fault> {
+/// The operation in the row `seq`, read by [`sql::OPERATION_BY_SEQ`] without its input; `id` names
+/// it in an error.
+pub(crate) fn load_for_list(statement: &mut Statement<'_>, seq: i64, id: &str) -> Result<Arc<Operation>, Fault> {
     let damage = |cause: Cause| Damage::of(format!("operation {id}"), cause);
-    let mut statement = connection.prepare_cached(sql::OPERATION_BY_SEQ)?;
     let mut rows = statement.query([seq])?;
     let row = rows.next()?.ok_or_else(|| damage("it is in an index and not in its table".into()))?;
     Ok(Arc::new(columns::operation(row).map_err(damage)?))
@@ -151,3 +151,26 @@ fn one_row(written: usize, id: &OperationId, revision: u64) -> Result<(), Fault>
 
 const DELETED: i64 = 1;
 const EXPIRED: i64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use operond_core::{Kind, NewOperation, Spec, create};
+
+    use super::*;
+    use crate::migrate::{STEPS, migrate};
+
+    #[test]
+    fn a_write_on_another_revision_than_was_read_is_an_error() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection, STEPS).unwrap();
+        let now = Timestamp::from_micros(1);
+        let new = NewOperation { spec: Spec::new(Kind::new("k").unwrap()).into(), metadata: None, claim: None };
+        let operation = create(&new, OperationId::generate(1, [1; 13]), now);
+        insert(&connection, &operation, now).unwrap();
+        let stale = update(&connection, &operation, 7, None, now).unwrap_err();
+        assert!(matches!(&stale, Fault::Broken(what) if what.contains(operation.id.as_str())), "{stale:?}");
+        assert_eq!(load(&connection, &operation.id).unwrap().as_deref(), Some(&operation));
+        update(&connection, &operation, operation.revision, None, now).unwrap();
+        assert!(matches!(remove(&connection, &operation, 7, Gone::Deleted, now), Err(Fault::Broken(_))));
+    }
+}

@@ -190,10 +190,11 @@ statements! {
 
 #[cfg(test)]
 mod tests {
-    use rusqlite::Connection;
+    use rusqlite::{Connection, StatementStatus, params};
 
     use super::ALL;
     use crate::migrate::{STEPS, migrate};
+    use crate::open::common_pragmas;
 
     /// The plan of `sql`, one step a line.
     fn plan(connection: &Connection, sql: &str) -> Vec<String> {
@@ -208,6 +209,7 @@ mod tests {
 
     fn schema() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
+        common_pragmas(&connection).unwrap();
         migrate(&connection, STEPS).unwrap();
         connection
     }
@@ -233,6 +235,20 @@ mod tests {
             for step in plan(&connection, sql).iter().filter(|step| step.contains("SEARCH")) {
                 assert!(step.contains("COVERING INDEX") || step.contains("PRIMARY KEY"), "{name}: {step}");
             }
+        }
+    }
+
+    #[test]
+    fn other_values_do_not_make_a_statement_be_compiled_anew() {
+        let connection = schema();
+        for (name, sql) in [("OPERATION_BY_ID", super::OPERATION_BY_ID), ("NEXT_TENANT", super::NEXT_TENANT)] {
+            let mut statement = connection.prepare(sql).unwrap();
+            for value in ["a", "b", "c"] {
+                let values = params![value, value];
+                let mut rows = statement.query(&values[..statement.parameter_count()]).unwrap();
+                assert!(rows.next().unwrap().is_none());
+            }
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{name}");
         }
     }
 }

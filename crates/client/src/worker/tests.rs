@@ -376,9 +376,11 @@ async fn a_shutdown_lets_handlers_finish_within_the_grace_and_claims_no_more() {
         tokio::time::sleep(20 * SECOND).await;
         Ok(Completion::empty())
     });
+    let begun = Instant::now();
     running.fake.heartbeat.reached(1).await;
     let fake = Arc::clone(&running.fake);
     assert_eq!(running.shut_down().await, Ok(()));
+    assert_eq!(begun.elapsed().as_secs(), 20);
     assert_eq!(fake.complete.calls().len(), 1);
     assert_eq!(fake.release.calls(), []);
     assert_eq!(fake.claim.calls().len(), 1);

@@ -114,6 +114,12 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// The operating system gave no thread.
+    #[error("cannot start the threads of the store")]
+    Thread {
+        /// What the system said.
+        source: io::Error,
+    },
     /// SQLite refused.
     #[error("cannot {doing} {}", path.display())]
     Sqlite {
@@ -150,12 +156,12 @@ pub(crate) fn open(path: &Path, options: Options, clock: impl Clock) -> Result<S
 
     let checkpointer = {
         let health = Arc::clone(&health);
-        place.spawn("sqlite-log", move || run_checkpointer(side, woken, turn, health))?
+        spawn("sqlite-log", move || run_checkpointer(side, woken, turn, health))?
     };
     let mut readers = Vec::new();
     for connection in reader_connections {
         let (reads, gate) = (Arc::clone(&reads), Arc::clone(&gate));
-        readers.push(place.spawn("sqlite-read", move || run_reader(connection, reads, gate))?);
+        readers.push(spawn("sqlite-read", move || run_reader(connection, reads, gate))?);
     }
     let writer = Writer {
         connection,
@@ -170,7 +176,7 @@ pub(crate) fn open(path: &Path, options: Options, clock: impl Clock) -> Result<S
         lock,
     };
     let (jobs, queue) = sync_channel(JOBS_WAITING_MAX);
-    let writer = place.spawn("sqlite-write", move || writer.run(queue))?;
+    let writer = spawn("sqlite-write", move || writer.run(queue))?;
     let properties = Properties { seal_key: meta.seal_key, sole_writer: true };
     Ok(SqliteStore { properties, clock_stepped, health, reads, jobs, writer: Mutex::new(Some(writer)) })
 }
@@ -254,6 +260,7 @@ impl Location {
     fn reader_connection(&self) -> Result<Connection, OpenError> {
         let connection = self.side_connection()?;
         self.sqlite("set up", connection.pragma_update(None, "query_only", true))?;
+        self.sqlite("set up", connection.pragma_update(None, "cache_size", READER_CACHE_KIB))?;
         Ok(connection)
     }
 
@@ -267,12 +274,6 @@ impl Location {
     fn connect(&self) -> Result<Connection, OpenError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         self.sqlite("open", Connection::open_with_flags(&self.path, flags))
-    }
-
-    /// Names beyond 15 characters are cut by the system, and these should be told apart.
-    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-        let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
-        spawned.map_err(|source| OpenError::Io { path: self.path.clone(), doing: "start a thread for", source })
     }
 
     fn sqlite<T>(&self, doing: &'static str, result: rusqlite::Result<T>) -> Result<T, OpenError> {
@@ -290,6 +291,11 @@ impl Location {
     fn newer(&self, found: usize) -> OpenError {
         OpenError::Newer { path: self.path.clone(), found, known: STEPS.len() }
     }
+}
+
+/// Names beyond 15 characters are cut by the system, and these should be told apart.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|source| OpenError::Thread { source })
 }
 
 /// Nothing was ever stored in it: also a file that was made and not finished.
@@ -344,6 +350,7 @@ pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_FILE_BYTES_KEPT: i64 = 32 << 20;
 /// Negative: KiB, not pages.
 const WRITER_CACHE_KIB: i64 = -16 * 1024;
+const READER_CACHE_KIB: i64 = -8 * 1024;
 /// All there are.
 const STATEMENTS_CACHED: usize = 64;
 /// Batches that wait for the writer; past so many the store says that it is not available.

@@ -72,21 +72,20 @@ impl Writer {
     }
 
     fn serve(&mut self, job: Job) {
-        // A reply that cannot be sent is one that nobody waits for any more.
         match job {
-            Job::Update(batch, reply) => {
-                let applied = self.update(&batch);
-                let _gone = reply.send(applied);
-            }
-            Job::Purge(limit, reply) => {
-                let purged = self.purge(limit);
-                let _gone = reply.send(purged);
-            }
-            Job::Ping(reply) => {
-                let _gone = reply.send(self.health.check());
-            }
+            Job::Update(batch, reply) => self.answer(reply, |writer| writer.update(&batch)),
+            Job::Purge(limit, reply) => self.answer(reply, |writer| writer.purge(limit)),
+            Job::Ping(reply) => self.answer(reply, |writer| writer.health.check()),
             Job::Close(_) => {}
         }
+    }
+
+    fn answer<T>(&mut self, reply: Sender<Result<T, Error>>, work: impl FnOnce(&mut Self) -> Result<T, Error>) {
+        // Should it panic, the guard speaks before the reply is dropped and the waiting side looks.
+        let _guard = PanicGuard(Arc::clone(&self.health));
+        let done = work(self);
+        // A reply that cannot be sent is one that nobody waits for any more.
+        let _gone = reply.send(done);
     }
 
     fn update(&mut self, batch: &Batch) -> Result<Applied, Error> {

@@ -35,23 +35,60 @@ async fn f34_those_who_wait_hold_nothing_of_the_operation() {
     }
 }
 
-#[tokio::test]
-async fn f16_no_wake_up_is_missed_by_a_wait_that_reads_from_a_store_that_takes_its_time() {
-    tokio::time::pause();
-    for late in 0..12 {
+#[tokio::test(start_paused = true)]
+async fn f16_no_wake_up_is_missed_while_a_wait_or_a_watch_reads() {
+    for late in 0..8 {
         let store = Rigged::new();
-        store.take(Duration::from_millis(5));
         let options = Options { recent_bytes_max: 0, ..Options::default() };
         let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, options);
         let id = created(&engine, spec("render")).await;
-        let began = Instant::now();
         store.read_takes(Duration::from_millis(5));
-        let (waited, ()) = tokio::join!(engine.wait(&id, MINUTE), async {
+        let began = Instant::now();
+        let watches = async {
+            let mut watch = engine.watch(&id, None).await.unwrap();
+            while !watch.next().await.unwrap().done() {}
+        };
+        let waits = engine.wait(&id, MINUTE);
+        let ((), waited, ()) = tokio::join!(watches, waits, async {
             pass(Duration::from_millis(late)).await;
             cancel(&engine, &id).await;
         });
         assert!(waited.unwrap().done());
         assert!(began.elapsed() < Duration::from_secs(1), "cancelled {late} ms after: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f16_a_held_heartbeat_misses_no_cancel_that_is_committed_together_with_it() {
+    let engine = engine();
+    let id = created(&engine, spec("render")).await;
+    let lease = claimed(&engine, "w").await.lease.text;
+    let began = Instant::now();
+    let report = Report { wait: MINUTE, ..Report::default() };
+    let (standing, ()) = tokio::join!(engine.heartbeat(&lease, report), cancel(&engine, &id));
+    assert!(standing.unwrap().cancel.is_some());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_answered_or_woken_reads_nothing_older() {
+    let engine = engine();
+    for _round in 0..10 {
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..200 {
+            let id = created(&engine, spec("render")).await;
+            let (waiting, cancelling) = (engine.clone(), engine.clone());
+            let waited = id.clone();
+            calls.spawn(async move {
+                waiting.wait(&waited, MINUTE).await.unwrap();
+                assert!(waiting.get(&waited).await.unwrap().done(), "woken before it could be read");
+            });
+            calls.spawn(async move {
+                cancel(&cancelling, &id).await;
+                assert!(cancelling.get(&id).await.unwrap().done(), "answered before it could be read");
+            });
+        }
+        calls.join_all().await;
     }
 }
 

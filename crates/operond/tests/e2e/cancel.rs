@@ -51,7 +51,8 @@ async fn f46_nothing_but_a_deliberate_call_cancels_over_http() {
     let mut operations = operations(&server.http);
     let id = operations.create(create("guarded")).await.unwrap().into_inner().id;
     let path = format!("/operations/{id}:cancel");
-    let refused: [(&str, &[(&str, &str)], u16); 7] = [
+    type Headers = &'static [(&'static str, &'static str)];
+    let refused: [(&str, Headers, u16); 7] = [
         ("HEAD", &[], 405),
         ("OPTIONS", &[], 405),
         ("GET", &[("sec-purpose", "prefetch")], 403),

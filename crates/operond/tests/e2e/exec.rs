@@ -330,6 +330,21 @@ async fn a_lost_lease_kills_the_program_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_lost_while_the_program_ignores_a_cancel_kills_it_too() {
+    let server = Server::start();
+    let script = format!("trap '' TERM; echo \"{{\\\"metadata\\\": {{\\\"pid\\\": $$}}}}\"\n{FOR_EVER}");
+    // Once cancel is known, a third of the lease passes between heartbeats.
+    let worker = Worker::shell(&server, &["--grace", "1h", "--lease", "1s"], &script);
+    let client = client(&server);
+    let id = client.create(operation().cancel_grace(Duration::from_secs(1))).await.unwrap().id;
+    let running = seen(&client, &id, |operation| operation.metadata.is_some()).await;
+    client.cancel(&id, "enough").await.unwrap();
+    assert_eq!(done(&client, &id).await.state(), State::Cancelled);
+    gone(pid(&running)).await;
+    worker.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_lets_programs_finish_and_claims_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let gate = gate(folder.path());

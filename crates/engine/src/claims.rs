@@ -236,3 +236,41 @@ impl HeldClaims {
 const KIND_SETS_MAX: usize = 1024;
 /// Fewer claims than this are not swept.
 const SWEEP_AT_LEAST: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use operond_core::Worker;
+
+    use super::*;
+
+    type Caller = oneshot::Receiver<Result<Handover, Error>>;
+
+    fn claim(returns: &mpsc::UnboundedSender<LeaseKey>) -> (PendingClaim, Caller) {
+        let request = ClaimRequest {
+            kinds: [Kind::new("render").unwrap()].into(),
+            after: None,
+            worker: Worker::new("w").unwrap(),
+            duration: Duration::from_secs(30),
+            secrets: Vec::new(),
+        };
+        let (reply, caller) = oneshot::channel();
+        (PendingClaim { request, max: 1, held: true, reply, returns: returns.clone() }, caller)
+    }
+
+    #[test]
+    fn claims_whose_callers_hung_up_do_not_pile_up_behind_one_that_stays() {
+        #[expect(clippy::disallowed_methods, reason = "as the engine does")]
+        let (returns, _returned) = mpsc::unbounded_channel();
+        let mut claims = HeldClaims::default();
+        let (stays, _caller) = claim(&returns);
+        claims.hold(stays);
+        for _ in 0..10 * SWEEP_AT_LEAST {
+            claims.hold(claim(&returns).0);
+        }
+        assert!(claims.pending.len() <= SWEEP_AT_LEAST + 1, "{} are kept", claims.pending.len());
+        assert_eq!(claims.turns(10).len(), 1);
+        assert_eq!(claims.pending.len(), 1);
+    }
+}

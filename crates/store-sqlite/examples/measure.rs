@@ -141,6 +141,18 @@ fn main() {
         }
     });
     println!("bytes/op {}", std::fs::metadata(&path).unwrap().len() as usize / ids.len());
+    {
+        let image = tempfile::tempdir_in(directory.path()).unwrap();
+        for f in ["operond.db", "operond.db-wal"] {
+            std::process::Command::new("cp").arg(directory.path().join(f)).arg(image.path()).status().unwrap();
+        }
+        println!("image wal {}", std::fs::metadata(image.path().join("operond.db-wal")).unwrap().len());
+        let t = Instant::now();
+        let s = SqliteStore::open(path_in(image.path()), Options::default(), SystemClock::new()).unwrap();
+        println!("open image {:?}", t.elapsed());
+        wait(s.get(&ids[0])).unwrap();
+        println!("first get {:?}", t.elapsed());
+    }
     timed("claim nothing", 20000, || {
         for _ in 0..20000 {
             let request = ClaimRequest {

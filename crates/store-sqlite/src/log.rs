@@ -64,26 +64,23 @@ impl LogKeeper {
 
     /// Between two batches: wakes the checkpointer, or moves the log itself when it is too long.
     pub(crate) fn tend(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let pages = self.pages.load(Ordering::Relaxed);
-        if pages < self.seen {
-            (self.asked, self.moved) = (0, 0);
-        }
-        self.seen = pages;
+        let pages = self.look();
         let share = self.pages_max / SHARES;
         if pages >= self.pages_max && pages - self.moved >= share {
             (self.asked, self.moved) = (pages, pages);
             return self.begin_anew(connection);
         }
         if pages - self.asked >= share {
-            self.ask();
+            self.ask(pages);
         }
         Ok(())
     }
 
     /// Wakes the checkpointer if there is anything new in the log.
     pub(crate) fn tend_idle(&mut self) {
-        if self.pages.load(Ordering::Relaxed) != self.asked {
-            self.ask();
+        let pages = self.look();
+        if pages != self.asked {
+            self.ask(pages);
         }
     }
 
@@ -99,8 +96,18 @@ impl LogKeeper {
         begun.map(drop)
     }
 
-    fn ask(&mut self) {
-        self.asked = self.pages.load(Ordering::Relaxed);
+    /// The pages in the log now; what was noted about a log that has begun anew since is forgotten.
+    fn look(&mut self) -> u32 {
+        let pages = self.pages.load(Ordering::Relaxed);
+        if pages < self.seen {
+            (self.asked, self.moved) = (0, 0);
+        }
+        self.seen = pages;
+        pages
+    }
+
+    fn ask(&mut self, pages: u32) {
+        self.asked = pages;
         // One that is awake already needs no second call.
         let _awake = self.wake.try_send(());
     }

@@ -56,6 +56,35 @@ async fn what_ended_its_backoff_goes_to_the_claim_that_waited_and_not_to_the_nex
 }
 
 #[tokio::test(start_paused = true)]
+async fn claims_that_wait_come_before_newcomers_also_when_there_is_more_than_one_operation() {
+    let engine = engine();
+    for _ in 0..2 {
+        created(&engine, spec("render")).await;
+        let lease = claimed(&engine, "w").await.lease.text;
+        engine.retry(&lease, Status::new(14, "later"), Some(Duration::from_millis(1_100))).await.unwrap();
+    }
+    let first = held(&engine, ask("first")).await;
+    let second = held(&engine, ask("second")).await;
+    pass(Duration::from_millis(1_105)).await;
+    let newcomer = held(&engine, ask("newcomer")).await;
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (1, 1));
+    assert!(!newcomer.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_that_are_not_held_are_all_answered_at_once_where_there_is_nothing() {
+    let engine = engine();
+    let began = Instant::now();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let engine = engine.clone();
+        calls.spawn(async move { engine.claim(Ask { max: 100, ..at_once("w") }).await.unwrap().len() });
+    }
+    assert_eq!(calls.join_all().await, [0; 20]);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_claim_that_is_not_held_finds_what_older_claims_leave() {
     let engine = engine();
     for _ in 0..2 {
@@ -84,6 +113,38 @@ async fn several_operations_at_once_wake_as_many_claims_of_overlapping_kinds() {
         assert_eq!(call.await.unwrap(), 1);
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_claims_as_there_are_new_operations_are_served_in_one_batch() {
+    let store = Rigged::new();
+    let engine = engine_over(Arc::clone(&store) as Arc<dyn Store>);
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(held(&engine, ask("w")).await);
+    }
+    store.take(Duration::from_millis(10));
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let engine = engine.clone();
+        calls.spawn(async move { created(&engine, spec("render")).await });
+    }
+    calls.join_all().await;
+    let began = Instant::now();
+    for call in waiting {
+        assert_eq!(call.await.unwrap(), 1);
+    }
+    assert!(began.elapsed() < Duration::from_millis(50), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_says_how_long_its_lease_lasts_and_when_it_lapses() {
+    let engine = engine();
+    created(&engine, spec("render")).await;
+    pass(MINUTE).await;
+    let claimed = engine.claim(Ask { lease: MINUTE / 2, ..ask("w") }).await.unwrap().remove(0);
+    assert_eq!(claimed.lease.remaining, MINUTE / 2);
+    assert_eq!(claimed.lease.expires_at, claimed.operation.modified_at.after(MINUTE / 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,6 +207,15 @@ async fn what_was_claimed_for_a_caller_who_hung_up_is_given_back_also_at_shutdow
     let operation = engine.get(&id).await.unwrap();
     assert_eq!((operation.state(), operation.attempt), (State::Queued, 0));
     assert_eq!(operation.lease.as_ref().unwrap().token.0, 1, "it had been leased");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_work_is_given_out_once_the_engine_is_about_to_stop() {
+    let engine = engine();
+    let id = created(&engine, spec("render")).await;
+    let ((), late) = tokio::join!(engine.shutdown(), engine.claim(ask("w")));
+    assert_eq!(late, Ok(Vec::new()));
+    assert_eq!(engine.get(&id).await.unwrap().lease, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -83,8 +83,8 @@ async fn a_writer_that_panics_leaves_nobody_waiting() {
     store.fail([Fault::Panic]);
     assert!(matches!(try_create(&engine).await, Err(Error::Unavailable(_))));
     engine.failed().await;
-    engine.shutdown().await;
     waits.await.unwrap().0.unwrap();
+    engine.shutdown().await;
     assert!(engine.ping().await.is_err());
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
@@ -171,13 +171,13 @@ async fn shutdown_answers_waits_from_the_store_before_it_closes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f51_a_thousand_leases_that_lapse_together_are_settled_within_a_second() {
+async fn f51_leases_that_lapse_together_by_the_thousand_are_settled_within_a_second() {
     let (_store, engine) = rigged();
     let mut ids = Vec::new();
-    for _ in 0..1_000 {
+    for _ in 0..3_000 {
         ids.push(created(&engine, operond_core::Spec { max_attempts: 1, ..spec("render") }).await);
     }
-    for _ in 0..10 {
+    for _ in 0..30 {
         assert_eq!(engine.claim(Ask { max: 100, ..ask("w") }).await.unwrap().len(), 100);
     }
     pass(Duration::from_secs(31)).await;

@@ -4,6 +4,7 @@
 mod claims;
 mod faults;
 mod keys;
+mod limits;
 mod rigged;
 mod support;
 mod waits;

@@ -96,7 +96,8 @@ async fn who_is_answered_or_woken_reads_nothing_older() {
 async fn a_watch_that_read_what_it_is_then_told_of_shows_it_once() {
     let store = Rigged::new();
     store.take(Duration::from_millis(10));
-    let engine = engine_over(Arc::clone(&store) as Arc<dyn Store>);
+    let options = Options { recent_bytes_max: 0, ..Options::default() };
+    let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, options);
     let id = created(&engine, spec("render")).await;
     let lease = claimed(&engine, "w").await.lease.text;
     let report = tokio::spawn({
@@ -106,15 +107,23 @@ async fn a_watch_that_read_what_it_is_then_told_of_shows_it_once() {
     // Committed and readable, but not told yet.
     pass(Duration::from_millis(5)).await;
     let mut watch = engine.watch(&id, None).await.unwrap();
-    let mut revisions = vec![watch.next().await.unwrap().revision];
+    assert_eq!(watch.next().await.unwrap().metadata, Some(metadata(1)));
     report.await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(1), watch.next()).await.unwrap_err();
     cancel(&engine, &id).await;
-    while let Ok(Some(next)) = tokio::time::timeout(Duration::from_secs(1), watch.next()).await {
-        revisions.push(next.revision);
-    }
-    let mut once = revisions.clone();
-    once.dedup();
-    assert_eq!(revisions, once);
+    assert!(watch.next().await.unwrap().cancel.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_says_nothing_of_a_bare_heartbeat() {
+    let engine = engine();
+    let id = created(&engine, spec("render")).await;
+    let lease = claimed(&engine, "w").await.lease.text;
+    let mut watch = engine.watch(&id, None).await.unwrap();
+    let running = watch.next().await.unwrap();
+    engine.heartbeat(&lease, Report::default()).await.unwrap();
+    assert_ne!(engine.get(&id).await.unwrap().revision, running.revision);
+    tokio::time::timeout(MINUTE / 4, watch.next()).await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,6 +244,21 @@ async fn a_held_heartbeat_goes_on_through_other_changes_and_ends_with_a_lease_gi
     assert!(!held.is_finished());
     engine.release(&lease).await.unwrap();
     assert_eq!(held.await.unwrap(), Err(Error::Rejected(Rejection::LeaseLost)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_heartbeat_ends_also_when_another_worker_has_the_operation_at_once() {
+    let engine = engine();
+    created(&engine, spec("render")).await;
+    let lease = claimed(&engine, "w").await.lease.text;
+    let began = Instant::now();
+    let report = Report { wait: MINUTE, ..Report::default() };
+    let (standing, next, released) =
+        tokio::join!(engine.heartbeat(&lease, report), engine.claim(ask("other")), engine.release(&lease));
+    released.unwrap();
+    assert_eq!(next.unwrap().len(), 1);
+    assert_eq!(standing, Err(Error::Rejected(Rejection::LeaseLost)));
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

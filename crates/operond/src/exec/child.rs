@@ -75,3 +75,43 @@ impl Drop for Child {
         self.signal(Signal::KILL);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+    use std::time::Duration;
+
+    use rustix::process::test_kill_process;
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+
+    use super::*;
+
+    fn start(script: &str) -> (Child, Pipes) {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Child::start(&mut command).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_child_that_is_dropped_takes_its_whole_group_with_it() {
+        let (child, pipes) = start("sleep 1000 & echo begun; wait");
+        let mut stdout = BufReader::new(pipes.stdout);
+        stdout.read_line(&mut String::new()).await.unwrap();
+        drop(child);
+        // Every process of the group has the pipe open until it ends.
+        let mut rest = String::new();
+        let end = tokio::time::timeout(Duration::from_secs(30), stdout.read_to_string(&mut rest));
+        assert_eq!(end.await.expect("the group ends").unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_child_that_has_exited_keeps_its_number_until_it_is_reaped() {
+        let (mut child, _pipes) = start("exit 7");
+        let leader = child.group.unwrap();
+        child.exited().await;
+        child.exited().await;
+        assert_eq!(test_kill_process(leader), Ok(()));
+        assert_eq!(child.reap().await.unwrap().code(), Some(7));
+    }
+}

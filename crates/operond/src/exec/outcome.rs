@@ -89,8 +89,8 @@ mod tests {
         Ended { stderr, ..ended }
     }
 
-    fn check(ended: Ended, expected: Result<Completion, Failure>) {
-        assert_eq!(ended.outcome("p"), expected);
+    fn check(ended: Ended, expected: &Result<Completion, Failure>) {
+        assert_eq!(&ended.outcome("p"), expected);
     }
 
     fn cancel() -> Option<Stop> {
@@ -99,16 +99,16 @@ mod tests {
 
     #[test]
     fn success_is_the_response_or_empty() {
-        check(made(ended(EXIT_0, None)), Ok(Completion::response(payload::text("made"))));
-        check(wrote("warning", ended(EXIT_0, None)), Ok(Completion::empty()));
+        check(made(ended(EXIT_0, None)), &Ok(Completion::response(payload::text("made"))));
+        check(wrote("warning", ended(EXIT_0, None)), &Ok(Completion::empty()));
     }
 
     #[test]
     fn anything_but_exit_0_is_an_error_that_ends_with_the_tail_of_stderr() {
         let failure = |message: &str| Err(Failure::new(Code::Unknown, message));
-        check(ended(EXIT_3, None), failure("p exited with status 3"));
-        check(made(wrote("a\nno file\n", ended(EXIT_3, None))), failure(r"p exited with status 3: a\nno file"));
-        check(wrote("oops", ended(SIGTERM, None)), failure("p was killed by signal 15 (SIGTERM): oops"));
+        check(ended(EXIT_3, None), &failure("p exited with status 3"));
+        check(made(wrote("a\nno file\n", ended(EXIT_3, None))), &failure(r"p exited with status 3: a\nno file"));
+        check(wrote("oops", ended(SIGTERM, None)), &failure("p was killed by signal 15 (SIGTERM): oops"));
     }
 
     #[test]
@@ -129,30 +129,30 @@ mod tests {
 
     #[test]
     fn what_cancel_has_stopped_is_cancelled_and_says_how_it_ended() {
-        check(ended(SIGTERM, cancel()), Ok(Completion::cancelled("p was killed by signal 15 (SIGTERM)")));
-        check(made(ended(EXIT_3, cancel())), Ok(Completion::cancelled("p exited with status 3")));
-        check(ended(EXIT_0, cancel()), Ok(Completion::cancelled("p exited with status 0")));
+        check(ended(SIGTERM, cancel()), &Ok(Completion::cancelled("p was killed by signal 15 (SIGTERM)")));
+        check(made(ended(EXIT_3, cancel())), &Ok(Completion::cancelled("p exited with status 3")));
+        check(ended(EXIT_0, cancel()), &Ok(Completion::cancelled("p exited with status 0")));
     }
 
     #[test]
     fn a_response_that_came_in_spite_of_cancel_or_shutdown_stands() {
         let response = || Ok(Completion::response(payload::text("made")));
-        check(made(ended(EXIT_0, cancel())), response());
-        check(made(ended(EXIT_0, Some(Stop::ShuttingDown))), response());
+        check(made(ended(EXIT_0, cancel())), &response());
+        check(made(ended(EXIT_0, Some(Stop::ShuttingDown))), &response());
     }
 
     #[test]
     fn what_a_shutdown_has_stopped_goes_back() {
-        check(ended(SIGTERM, Some(Stop::ShuttingDown)), Err(Failure::released()));
-        check(made(ended(EXIT_3, Some(Stop::ShuttingDown))), Err(Failure::released()));
-        check(ended(EXIT_0, Some(Stop::ShuttingDown)), Err(Failure::released()));
-        check(made(ended(EXIT_0, Some(Stop::LeaseLost))), Err(Failure::released()));
+        check(ended(SIGTERM, Some(Stop::ShuttingDown)), &Err(Failure::released()));
+        check(made(ended(EXIT_3, Some(Stop::ShuttingDown))), &Err(Failure::released()));
+        check(ended(EXIT_0, Some(Stop::ShuttingDown)), &Err(Failure::released()));
+        check(made(ended(EXIT_0, Some(Stop::LeaseLost))), &Err(Failure::released()));
     }
 
     #[test]
     fn an_overlong_line_is_an_error_whatever_came_after_it() {
         let message = "p wrote a line of more than 2097152 bytes to its standard output";
         let ended = Ended { overlong: true, ..made(ended(EXIT_0, None)) };
-        check(ended, Err(Failure::new(Code::Internal, message)));
+        check(ended, &Err(Failure::new(Code::Internal, message)));
     }
 }

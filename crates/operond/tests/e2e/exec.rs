@@ -6,16 +6,20 @@ use std::process::{Child, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use operond_client::{Any, Client, Code, NewOperation, Operation, Options, Outcome, State, json, payload};
+use operond_proto::google::rpc;
+use operond_proto::operond::v1::{ReleaseRequest, ReportFailureRequest};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_stream::StreamExt;
 
-use crate::support::{Server, command};
+use crate::support::{Server, claimed, command, work};
 
 const KIND: &str = "exec";
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Less than the 5 s after which a worker drops an attempt whose lease is lost.
+const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// A running `operond worker exec`, killed when dropped.
 struct Worker {
@@ -151,14 +155,18 @@ fn pid(operation: &Operation) -> i64 {
     json::plain(operation.metadata.as_ref().unwrap())["pid"].as_i64().unwrap()
 }
 
-/// Waits until a process has ended; who is to reap it may take his time.
 async fn gone(pid: i64) {
+    gone_within(PATIENCE, pid).await;
+}
+
+/// Waits until a process has ended; who is to reap it may take his time.
+async fn gone_within(time: Duration, pid: i64) {
     let gone = async {
         while std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, gone).await.expect("the process ends");
+    tokio::time::timeout(time, gone).await.expect("the process ends");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -325,7 +333,7 @@ async fn a_lost_lease_kills_the_program_at_once() {
     let running = seen(&client, &id, |operation| operation.metadata.is_some()).await;
     let operation = done(&client, &id).await;
     assert_eq!(error(&operation).0, Code::DeadlineExceeded);
-    gone(pid(&running)).await;
+    gone_within(AT_ONCE, pid(&running)).await;
     worker.stopped().await;
 }
 
@@ -340,7 +348,7 @@ async fn a_lease_that_is_lost_while_the_program_ignores_a_cancel_kills_it_too() 
     let running = seen(&client, &id, |operation| operation.metadata.is_some()).await;
     client.cancel(&id, "enough").await.unwrap();
     assert_eq!(done(&client, &id).await.state(), State::Cancelled);
-    gone(pid(&running)).await;
+    gone_within(AT_ONCE, pid(&running)).await;
     worker.stopped().await;
 }
 
@@ -412,6 +420,31 @@ async fn a_program_that_is_gone_when_it_is_needed_is_a_final_failure_that_names_
     assert_eq!(code, Code::FailedPrecondition);
     assert!(message.starts_with(&format!("{path} cannot be started: No such file")), "{}", message);
     worker.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_worker_has_left_to_roll_back_or_clean_up_starts_no_program() {
+    let server = Server::start();
+    let client = client(&server);
+    let mut work = work(&server.http);
+    let failing = client.create(operation()).await.unwrap().id;
+    let lease = claimed(&server.http, KIND).await.lease;
+    let error = rpc::Status { code: Code::DataLoss.into(), message: "checksum".into(), details: vec![] };
+    let report = ReportFailureRequest { lease: lease.clone(), error: Some(error), metadata: None };
+    work.report_failure(report).await.unwrap();
+    work.release(ReleaseRequest { lease }).await.unwrap();
+    let worker = Worker::shell(&server, &[], "echo started >&2");
+    assert_eq!(self::error(&done(&client, &failing).await), (Code::DataLoss, "checksum"));
+    assert!(!worker.stopped().await.contains("started"));
+
+    let cancelling = client.create(operation().clean_up_on_cancel()).await.unwrap().id;
+    let lease = claimed(&server.http, KIND).await.lease;
+    client.cancel(&cancelling, "enough").await.unwrap();
+    work.release(ReleaseRequest { lease }).await.unwrap();
+    let worker = Worker::shell(&server, &[], "echo started >&2");
+    let operation = done(&client, &cancelling).await;
+    assert_eq!(self::error(&operation), (Code::Cancelled, "cancelled before sh was started"));
+    assert!(!worker.stopped().await.contains("started"));
 }
 
 #[test]

@@ -139,11 +139,12 @@ pub fn judge_key(
 }
 
 /// The lease that start gave, for a repeat of that start by `worker`: only while it is the newest,
-/// was not given up, and the operation is not done.
+/// was not given up, and the operation is not done. A lease that was claimed is not start's to show.
 #[must_use]
 pub fn lease_of_start<'a>(operation: &'a Operation, worker: &Worker) -> Option<&'a Lease> {
-    let first = |lease: &&Lease| lease.token == Token(1) && lease.worker == *worker && !lease.given_up;
-    operation.lease.as_ref().filter(first).filter(|_| !operation.done())
+    let began_leased = operation.started_at == Some(operation.created_at);
+    let shown = |lease: &&Lease| lease.token == Token(1) && lease.worker == *worker && !lease.given_up;
+    operation.lease.as_ref().filter(shown).filter(|_| began_leased && !operation.done())
 }
 
 impl Fingerprint {

@@ -165,6 +165,7 @@ pub(crate) fn open(path: &Path, options: Options, clock: impl Clock) -> Result<S
     }
     let writer = Writer {
         connection,
+        noted: time.now().at,
         time,
         disk: Disk::new(place.directory.clone(), options.low_disk_bytes),
         log,

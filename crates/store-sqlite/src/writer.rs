@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_channel::oneshot::Sender;
-use operond_core::Now;
+use operond_core::{Now, Timestamp};
 use operond_store::{Applied, Batch, Error, Request, StoreTime};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -40,6 +40,8 @@ pub(crate) struct Writer {
     pub(crate) reads: Arc<ReadQueue>,
     pub(crate) checkpointer: JoinHandle<()>,
     pub(crate) readers: Vec<JoinHandle<()>>,
+    /// When the time was last noted with nothing else to write.
+    pub(crate) noted: Timestamp,
     /// Held for as long as anything here is open.
     pub(crate) lock: File,
 }
@@ -62,7 +64,7 @@ impl Writer {
                     self.tend();
                     pause = PAUSE_FIRST;
                 }
-                Err(RecvTimeoutError::Timeout) => pause = self.idle(pause),
+                Err(RecvTimeoutError::Timeout) => pause = self.idle(),
                 Err(RecvTimeoutError::Disconnected) => {
                     let _logged = self.close();
                     return;
@@ -142,23 +144,21 @@ impl Writer {
 
     /// Between two jobs.
     fn tend(&mut self) {
-        if self.health.check().is_ok()
-            && let Err(error) = self.log.tend(&self.connection)
-        {
-            log::report(&error, &self.health);
+        if self.health.check().is_ok() {
+            self.note_time();
+            if let Err(error) = self.log.tend(&self.connection) {
+                log::report(&error, &self.health);
+            }
         }
     }
 
     /// Nobody asks for anything: gives free pages back, a few at a time. Says how long to wait
     /// before the next turn.
-    fn idle(&mut self, waited: Duration) -> Duration {
+    fn idle(&mut self) -> Duration {
         if self.health.check().is_err() {
             return PAUSE_LONG;
         }
-        if waited == PAUSE_LONG {
-            // A store that only idled must not look, after a restart, as if its clock had stepped.
-            self.note_time();
-        }
+        self.note_time();
         let more = self.shrink(PAGES_FREED_AT_ONCE);
         self.log.tend_idle();
         if more { PAUSE_BETWEEN } else { PAUSE_LONG }
@@ -184,8 +184,15 @@ impl Writer {
         })
     }
 
-    fn note_time(&self) {
-        if let Err(error) = meta::note_time(&self.connection, self.time.now().at) {
+    /// A store that was only read, or asked for timers, must not look after a restart as if its clock
+    /// had stepped: the time is noted now and then, also when nothing else is written.
+    fn note_time(&mut self) {
+        let now = self.time.now().at;
+        if now.since(self.noted) < NOTED_EVERY {
+            return;
+        }
+        self.noted = now;
+        if let Err(error) = meta::note_time(&self.connection, now) {
             log::report(&error, &self.health);
         }
     }
@@ -238,6 +245,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_BETWEEN: Duration = Duration::from_millis(50);
 /// … and with nothing left to tidy up it wakes so often.
 const PAUSE_LONG: Duration = Duration::from_secs(10 * 60);
+/// How old the noted time may become; well under the step that holds retention back.
+const NOTED_EVERY: Duration = Duration::from_secs(10 * 60);
 /// 1 MiB of free pages stays in the file.
 const PAGES_LEFT_FREE: i64 = 256;
 /// As [`sql::FREE_PAGES`] says.

@@ -1,6 +1,6 @@
 //! Idempotency keys: what a create meets whose key was used before.
 
-use operond_core::{FIELDS, Fingerprint, KeyJudgement, KeyRecord, judge_key};
+use operond_core::{FIELDS, Fingerprint, KeyJudgement, KeyRecord, Worker, judge_key, lease_of_start};
 
 use crate::bench::{Bench, second};
 
@@ -80,4 +80,22 @@ fn a_key_that_lives_and_whose_operation_is_gone_says_so() {
     assert_eq!(judge(last, 0), KeyJudgement::OperationGone);
     assert_eq!(judge(last, 1), KeyJudgement::OperationGone);
     assert_eq!(judge(second(DAY), 0), KeyJudgement::Free);
+}
+
+#[test]
+fn a_repeated_start_shows_its_lease_to_the_same_worker_while_it_is_good() {
+    let worker = |name| Worker::new(name).expect("a short name");
+    let shown = |bench: &Bench, name| lease_of_start(&bench.op, &worker(name)).is_some();
+    let (mut bench, lease) = Bench::started(|_| {});
+    assert!(shown(&bench, "producer"));
+    assert!(!shown(&bench, "other"));
+    bench.release(&lease).expect("a release is accepted");
+    assert!(!shown(&bench, "producer"), "it was given up");
+}
+
+#[test]
+fn a_start_that_repeats_a_plain_create_shows_no_lease_that_was_claimed() {
+    let mut bench = Bench::new(|_| {});
+    bench.at(1).claim("producer");
+    assert!(lease_of_start(&bench.op, &Worker::new("producer").expect("a short name")).is_none());
 }

@@ -265,8 +265,9 @@ async fn a_program_that_is_killed_fails_with_the_signal_that_did_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_without_end_is_an_error_and_ends_the_program() {
-    let operation = carried_out(&["sh", "-c", "yes | tr -d '\\n'"], operation()).await;
+async fn an_overlong_line_is_an_error_and_ends_the_program() {
+    let script = format!("head -c 3000000 /dev/zero | tr '\\0' x; {FOR_EVER}");
+    let operation = carried_out(&["sh", "-c", &script], operation()).await;
     let expected = "sh wrote a line of more than 2097152 bytes to its standard output";
     assert_eq!(error(&operation), (Code::Internal, expected));
 }

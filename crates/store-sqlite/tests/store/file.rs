@@ -2,13 +2,14 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use operond_core::{Any, EventKind, OperationId, Outcome, State, Token};
-use operond_store::{Lookup, Properties, Store};
+use operond_store::{Lookup, Properties, Request, Store};
 use operond_store_sqlite::{OpenError, Options};
 use rusqlite::Connection;
 
-use crate::fixture::{Fixture, START, path_in, refused, spec, wait};
+use crate::fixture::{Fixture, START, path_in, refused, spec, update, wait};
 
 fn pragma(connection: &Connection, name: &str) -> String {
     connection
@@ -149,4 +150,24 @@ fn rows_written_by_schema_version_1_are_read() {
 
     assert!(matches!(get("op-gone"), Lookup::Gone(tenant, operond_core::Gone::Expired) if tenant.as_str() == "acme"));
     assert!(matches!(get("op-queued"), Lookup::Found(queued) if queued.state() == State::Queued));
+}
+
+#[test]
+fn a_store_that_was_only_asked_for_timers_does_not_look_as_if_its_clock_had_stepped() {
+    let mut fixture = Fixture::new(Options::default());
+    fixture.create(1, &spec("k")).unwrap();
+    for _ in 0..12 {
+        fixture.clock.advance(Duration::from_secs(10 * 60));
+        update(&fixture.store, vec![Request::Settle(10)]).unwrap();
+    }
+    assert!(!fixture.reopen(Options::default()).store.clock_stepped());
+}
+
+#[test]
+fn a_store_opened_hours_after_its_last_commit_says_that_its_clock_may_have_stepped() {
+    let mut fixture = Fixture::new(Options::default());
+    fixture.create(1, &spec("k")).unwrap();
+    wait(fixture.store.close()).unwrap();
+    fixture.clock.advance(Duration::from_secs(2 * 60 * 60));
+    assert!(fixture.reopen(Options::default()).store.clock_stepped());
 }

@@ -60,11 +60,12 @@ impl Writer {
                     return;
                 }
                 Ok(job) => {
+                    let begun = self.time.now().at;
                     self.serve(job);
-                    self.tend();
+                    self.tend(begun);
                     pause = PAUSE_FIRST;
                 }
-                Err(RecvTimeoutError::Timeout) => pause = self.idle(),
+                Err(RecvTimeoutError::Timeout) => pause = self.idle(pause),
                 Err(RecvTimeoutError::Disconnected) => {
                     let _logged = self.close();
                     return;
@@ -142,10 +143,10 @@ impl Writer {
         result
     }
 
-    /// Between two jobs.
-    fn tend(&mut self) {
+    /// Between two jobs, the last of which was begun at `begun`.
+    fn tend(&mut self, begun: Timestamp) {
         if self.health.check().is_ok() {
-            self.note_time();
+            self.note_time(begun);
             if let Err(error) = self.log.tend(&self.connection) {
                 log::report(&error, &self.health);
             }
@@ -154,11 +155,13 @@ impl Writer {
 
     /// Nobody asks for anything: gives free pages back, a few at a time. Says how long to wait
     /// before the next turn.
-    fn idle(&mut self) -> Duration {
+    fn idle(&mut self, waited: Duration) -> Duration {
         if self.health.check().is_err() {
             return PAUSE_LONG;
         }
-        self.note_time();
+        if waited == PAUSE_LONG {
+            self.note_time(self.time.now().at);
+        }
         let more = self.shrink(PAGES_FREED_AT_ONCE);
         self.log.tend_idle();
         if more { PAUSE_BETWEEN } else { PAUSE_LONG }
@@ -186,8 +189,7 @@ impl Writer {
 
     /// A store that was only read, or asked for timers, must not look after a restart as if its clock
     /// had stepped: the time is noted now and then, also when nothing else is written.
-    fn note_time(&mut self) {
-        let now = self.time.now().at;
+    fn note_time(&mut self, now: Timestamp) {
         if now.since(self.noted) < NOTED_EVERY {
             return;
         }

@@ -154,3 +154,8 @@ impl Engine {
         &self.shared.store.properties().seal_key
     }
 }
+
+/// The README's Rust is compiled and run with the doc tests of this crate, which it is about.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -17,7 +17,7 @@ fn the_snippets_of_the_readme_work_when_pasted() {
     let mut counts = [0; 4];
     for Snippet { language, text } in snippets() {
         match language {
-            "console" | "rust" | "sh setup" | "" => {}
+            "console" | "rust" | "sh setup" | "text" => {}
             "sh worker" => workers.push(Worker(place.shell(text).spawn().unwrap())),
             "sh" => {
                 let output = place.shell(text).output().unwrap();

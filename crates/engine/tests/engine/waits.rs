@@ -294,3 +294,19 @@ async fn leases_that_were_never_given_are_invalid_and_not_merely_lost() {
     }
     assert!(matches!(engine.release("").await, Err(Error::Invalid(_))));
 }
+
+/// What a call itself holds while it waits; its place in the registry adds some hundred bytes.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_takes_well_under_two_kibibytes() {
+    let engine = engine();
+    let id = created(&engine, spec("render")).await;
+    let sizes = [
+        ("wait", size_of_val(&engine.wait(&id, MINUTE))),
+        ("get", size_of_val(&engine.get_held(&id, MINUTE))),
+        ("claim", size_of_val(&engine.claim(ask("w")))),
+        ("heartbeat", size_of_val(&engine.heartbeat("", Report::default()))),
+    ];
+    for (call, bytes) in sizes {
+        assert!(bytes <= 1600, "{call} takes {bytes} bytes");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Output, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use operond_client::{Any, Client, Code, NewOperation, Operation, Options, Outcome, State, json, payload};
@@ -359,18 +359,18 @@ async fn sigterm_lets_programs_finish_and_claims_no_more() {
     let gate = gate(folder.path());
     let server = Server::start();
     let script = "echo '{\"progress\": {}}'; read -r word < \"$0\"; echo \"$word\"";
-    let mut worker = Worker::start(&server, &["--concurrency", "2"], &["sh", "-c", script, &gate]);
+    let mut worker = Worker::start(&server, &[], &["sh", "-c", script, &gate]);
     let client = client(&server);
     let id = client.create(operation()).await.unwrap().id;
     began(&client, &id).await;
+    let next = client.create(operation()).await.unwrap().id;
 
     worker.terminate().await;
-    let late = client.create(operation()).await.unwrap().id;
     open(&gate, "made\n");
     assert_eq!(response(&done(&client, &id).await), &payload::text("made"));
     let (status, said) = worker.ended().await;
     assert!(status.success(), "{status}: {said}");
-    assert_eq!(client.get(&late).await.unwrap().state(), State::Queued);
+    assert_eq!(client.get(&next).await.unwrap().state(), State::Queued);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -448,16 +448,13 @@ async fn what_another_worker_has_left_to_roll_back_or_clean_up_starts_no_program
     assert!(!worker.stopped().await.contains("started"));
 }
 
-#[test]
-fn a_worker_without_a_program_does_not_start() {
-    let refused = |program: &str| -> Output {
-        command().args(["worker", "exec", "--kind", KIND, "--", program]).output().unwrap()
-    };
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_a_program_does_not_start() {
+    let server = Server::start();
     for program in ["no-such-program", "/no/such/program", "/etc/passwd", "/"] {
-        let output = refused(program);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{program}: {said}");
-        assert!(said.contains(program), "{said}");
+        let (status, said) = Worker::start(&server, &[], &[program]).ended().await;
+        assert_eq!(status.code(), Some(2), "{program}: {said}");
+        assert!(said.contains(&format!("there is no program {program} that may be executed")), "{said}");
     }
 }
 

@@ -43,19 +43,24 @@ fn a_server_refuses_to_listen_where_others_could_reach_it() {
 async fn a_stop_answers_whoever_waits_and_loses_nothing() {
     let mut server = Server::start();
     let id = operations(&server.http).create(create("stop")).await.unwrap().into_inner().id;
+    let request = GetOperationRequest { id: id.clone(), ..GetOperationRequest::default() };
     let mut client = operations(&server.http);
-    let waiting = tokio::spawn({
-        let id = id.clone();
-        async move { client.wait(WaitRequest { id, timeout: None }).await }
-    });
-    tokio::time::timeout(std::time::Duration::from_millis(200), std::future::pending::<()>()).await.unwrap_err();
+    let mut behind = client.clone();
+    let wait = WaitRequest { id: id.clone(), timeout: None };
+    let mut waiting = Box::pin(async move { client.wait(wait).await });
+    // On one connection calls arrive in order: once one behind it is answered, the server has the wait.
+    tokio::select! {
+        biased;
+        early = &mut waiting => panic!("nothing was to be told yet: {early:?}"),
+        answered = behind.get(request.clone()) => drop(answered.unwrap()),
+    }
+    let waiting = tokio::spawn(waiting);
     let began = std::time::Instant::now();
     assert!(server.stop().success());
     assert!(began.elapsed().as_secs() < 3, "it took {:?} to stop", began.elapsed());
     let answer = waiting.await.unwrap().expect("a waiter is answered with the operation as it is").into_inner();
     assert!(!answer.done);
     server.start_again();
-    let request = GetOperationRequest { id: id.clone(), ..GetOperationRequest::default() };
     assert_eq!(operations(&server.http).get(request).await.unwrap().into_inner().id, id);
 }
 
@@ -66,10 +71,7 @@ async fn f28_on_a_full_disk_creates_are_refused_completions_go_on_and_room_is_us
     let disk = SmallDisk::mount(temp.path());
     let server = Server::start_in(disk.0, &[]);
     let mut operations = operations(&server.http);
-    let ids = [(); 3].map(|()| "full");
-    for kind in ids {
-        operations.create(create(kind)).await.unwrap();
-    }
+    operations.create(create("full")).await.unwrap();
     let lease = claimed(&server.http, "full").await.lease;
     disk.fill();
     let refused = operations.create(create("full")).await.unwrap_err();

@@ -47,10 +47,13 @@ impl Engine {
         self.wait_until(id, wait, |_, operation| operation.done()).await
     }
 
-    /// The operation after its next change that callers see; at once when it is done. Otherwise
-    /// like [`Engine::wait`].
-    pub async fn get_held(&self, id: &OperationId, wait: Duration) -> Result<Arc<Operation>, Error> {
-        self.wait_until(id, wait, |first, operation| operation.done() || operation.modified_at != first).await
+    /// The operation after its next change that callers see; at once when it is done, or when its
+    /// revision is another than `seen`. Otherwise like [`Engine::wait`].
+    pub async fn get_held(&self, id: &OperationId, seen: Option<u64>, wait: Duration) -> Result<Arc<Operation>, Error> {
+        let unseen = |operation: &Operation| seen.is_some_and(|seen| operation.revision != seen);
+        let changed = |first, operation: &Operation| operation.modified_at != first;
+        self.wait_until(id, wait, |first, operation| operation.done() || unseen(operation) || changed(first, operation))
+            .await
     }
 
     /// Follows an operation: as it is now (unless that is revision `after`), then after each

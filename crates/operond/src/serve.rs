@@ -30,7 +30,8 @@ pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
             .await?;
     let [plain, tls] = two(&server);
     let advertised = args.advertise.unwrap_or_else(|| format!("localhost:{}", tls.port()));
-    let running = Running::start(&args.data.join("operond.db"), server, &advertised)?;
+    let settings = settings(&args.faces, &advertised);
+    let running = Running::start(&args.data.join("operond.db"), server, settings)?;
     print!("{}", banner::dev(plain, &advertised, identity.ca_path(), args.demo));
     let demo = args.demo.then(|| demo::serve(format!("http://{plain}"), running.stopping.clone()));
     running.serve(demo).await
@@ -50,7 +51,7 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
     let addresses: Vec<SocketAddr> = server.addresses().collect();
     let public = addresses.last().context("a server listens somewhere")?;
     let advertised = args.advertise.unwrap_or_else(|| public.to_string());
-    let running = Running::start(&path, server, &advertised)?;
+    let running = Running::start(&path, server, settings(&args.faces, &advertised))?;
     print!("{}", banner::serve(&addresses, &advertised, &path));
     running.serve(None::<std::future::Ready<()>>).await
 }
@@ -65,13 +66,13 @@ struct Running {
 }
 
 impl Running {
-    fn start(database: &Path, server: Server, advertised: &str) -> Result<Self> {
+    fn start(database: &Path, server: Server, settings: Settings) -> Result<Self> {
         let store = SqliteStore::open(database, SqliteOptions::default(), SystemClock::new())?;
         if store.clock_stepped() {
             warn!("the clock is over an hour ahead of the newest commit: retention removes nothing for an hour");
         }
         let engine = Engine::start(Arc::new(store), Options::default());
-        Ok(Self { engine, server, settings: Settings::new(advertised), stopping: CancellationToken::new() })
+        Ok(Self { engine, server, settings, stopping: CancellationToken::new() })
     }
 
     /// Answers until a signal or a failure of the store; `beside` is carried on meanwhile.
@@ -107,6 +108,10 @@ async fn stop(engine: &Engine, health: &Health, stopping: &CancellationToken) ->
         bail!("the store failed to keep what it was given; start again to recover from what is on disk");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn settings(faces: &args::Faces, advertised: &str) -> Settings {
+    Settings { held_get: faces.held_get, ..Settings::new(advertised) }
 }
 
 /// The file in `sqlite:PATH`.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use operond_core::limits::REQUEST_BYTES_MAX;
-use operond_core::{Operation, State, Timestamp};
+use operond_core::limits::{REQUEST_BYTES_MAX, WAIT_MAX};
+use operond_core::{Operation, OperationId, State, Timestamp};
 use operond_engine::Engine;
 use operond_proto::FILE_DESCRIPTOR_SET;
 use operond_proto::operond::v1;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::pb::health_server::{self, HealthServer};
 
+use crate::error::ApiError;
 use crate::grpc::Strict;
 use crate::health::{Health, HealthService};
 use crate::http::Deadline;
@@ -31,8 +32,8 @@ pub struct Settings {
     pub advertised: String,
     /// The version of the server, for people.
     pub version: String,
-    /// How long a Yandex Get of an unfinished operation is held for a change; zero for not at all, at most 60 s
-    /// (CONTRACT §4 "held Get").
+    /// How long every Get of an unfinished operation is held for its next change, on any face; zero for not at all,
+    /// at most 60 s (CONTRACT §4 "held Get"). A call that says how long itself wins.
     pub held_get: Duration,
     /// Told to health checks; keep a clone to say that the server is about to stop.
     pub health: Health,
@@ -100,10 +101,32 @@ impl Service {
         v1::Operation { unattended, ..wire::native(operation, view) }
     }
 
+    /// An operation: at once, or held for its next change.
+    pub(crate) async fn get(&self, id: &OperationId, hold: Hold<'_>) -> Result<Arc<Operation>, ApiError> {
+        let wait = hold.wait.unwrap_or(self.settings.held_get).min(WAIT_MAX);
+        let got = if wait.is_zero() {
+            self.engine.get(id).await
+        } else {
+            self.engine.get_held(id, hold.seen, until(wait, hold.deadline)).await
+        };
+        got.map_err(|error| ApiError::of_operation(error, id.as_str()))
+    }
+
     /// Seconds until the next poll of `operation`; `None` once it is done.
     pub(crate) fn poll_interval(&self, operation: &Operation) -> Option<u64> {
         poll_interval::poll_interval(operation, self.clock.now())
     }
+}
+
+/// How a Get may be held (CONTRACT §4 "held Get").
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Hold<'a> {
+    /// How long, if the call says so itself; else as the server is set.
+    pub(crate) wait: Option<Duration>,
+    /// Which revision the caller has; another one is answered at once.
+    pub(crate) seen: Option<u64>,
+    /// Until when the caller is there.
+    pub(crate) deadline: Option<&'a Deadline>,
 }
 
 /// `wait`, cut so that a call with this deadline answers a little before it. Such a call is not cut off.

@@ -69,7 +69,7 @@ async fn a_held_get_returns_after_the_next_change_that_callers_see() {
     let lease = claimed(&engine, "w").await.lease.text;
     let held = tokio::spawn({
         let (engine, id) = (engine.clone(), id.clone());
-        async move { engine.get_held(&id, MINUTE).await }
+        async move { engine.get_held(&id, None, MINUTE).await }
     });
     tokio::task::yield_now().await;
     engine.heartbeat(&lease, Report::default()).await.unwrap();

@@ -180,7 +180,7 @@ async fn a_held_get_returns_at_once_when_the_operation_is_done() {
     let id = created(&engine, spec("render")).await;
     cancel(&engine, &id).await;
     let began = Instant::now();
-    assert!(engine.get_held(&id, MINUTE).await.unwrap().done());
+    assert!(engine.get_held(&id, None, MINUTE).await.unwrap().done());
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
@@ -302,7 +302,7 @@ async fn a_call_that_waits_takes_well_under_two_kibibytes() {
     let id = created(&engine, spec("render")).await;
     let sizes = [
         ("wait", size_of_val(&engine.wait(&id, MINUTE))),
-        ("get", size_of_val(&engine.get_held(&id, MINUTE))),
+        ("get", size_of_val(&engine.get_held(&id, None, MINUTE))),
         ("claim", size_of_val(&engine.claim(ask("w")))),
         ("heartbeat", size_of_val(&engine.heartbeat("", Report::default()))),
     ];

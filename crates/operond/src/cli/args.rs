@@ -118,9 +118,12 @@ pub(crate) struct Get {
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Which ones, such as: kind = "demo.render" AND state = RUNNING
+    /// Which ones, such as: kind = demo.render AND (state = RUNNING OR labels.urgent = yes)
     #[arg(long, value_name = "EXPRESSION", default_value = "", hide_default_value = true)]
     pub(crate) filter: String,
+    /// Go on, and print what comes or changes among them, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
     /// How many at most; 0 means all
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) limit: usize,
@@ -196,6 +199,8 @@ pub(crate) struct Dev {
     /// Serve the kinds demo.render, demo.fail and demo.slow-cancel by workers of its own
     #[arg(long)]
     pub(crate) demo: bool,
+    #[command(flatten)]
+    pub(crate) faces: Faces,
 }
 
 #[derive(Debug, Args)]
@@ -218,6 +223,17 @@ pub(crate) struct Serve {
     /// What clients are told to connect to; the TLS address (else the plaintext one) unless said
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
+    #[command(flatten)]
+    pub(crate) faces: Faces,
+}
+
+/// How a server answers.
+#[derive(Debug, Args)]
+pub(crate) struct Faces {
+    /// Hold each Get of an unfinished operation for its next change, so long at most (up to 60s): clients that poll
+    /// learn of it at once
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", hide_default_value = true)]
+    pub(crate) held_get: Duration,
 }
 
 /// Where `operond dev` listens.

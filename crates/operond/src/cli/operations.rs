@@ -1,12 +1,13 @@
 //! `create`, `get`, `list`, `watch`, `cancel`, `delete`.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt};
-use operond_client::{Any, ListOptions, NewOperation, Operation, json};
+use operond_client::{Any, Client, ListOptions, NewOperation, Operation, json};
 
 use super::args::{self, Format};
 use super::exit::{Exit, Usage};
@@ -45,7 +46,14 @@ pub(super) async fn list(args: args::List) -> Result<Exit> {
     let limit = if args.limit == 0 { usize::MAX } else { args.limit };
     let page_size = u16::try_from(limit.min(PAGE_SIZE_MAX)).ok();
     let options = ListOptions { filter: args.filter, oldest_first: args.oldest_first, page_size };
-    let operations = connect(&args.server)?.list_all(options).take(limit);
+    let client = connect(&args.server)?;
+    if args.watch {
+        return tokio::select! {
+            failed = watch_list(&client, &options, limit, args.printing.output) => failed.map(|never| match never {}),
+            interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| Exit::Interrupted).map_err(Into::into),
+        };
+    }
+    let operations = client.list_all(options).take(limit);
     match args.printing.output {
         // These need no more than one operation at a time.
         format @ (Format::Jsonl | Format::Id) => {
@@ -65,6 +73,36 @@ pub(super) async fn list(args: args::List) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// Prints the list, the end of it last, and again what has come or changed in it since.
+async fn watch_list(
+    client: &Client,
+    options: &ListOptions,
+    limit: usize,
+    format: Format,
+) -> Result<std::convert::Infallible> {
+    let mut shown = HashMap::new();
+    loop {
+        let mut operations: Vec<Operation> = client.list_all(options.clone()).take(limit).try_collect().await?;
+        if !options.oldest_first {
+            operations.reverse();
+        }
+        for operation in operations.iter().filter(|now| shown.get(&now.id) != Some(&now.modified_at)) {
+            print(&changed(format, operation))?;
+        }
+        shown = operations.into_iter().map(|operation| (operation.id, operation.modified_at)).collect();
+        tokio::time::sleep(LIST_AGAIN).await;
+    }
+}
+
+/// An operation as it is now, on one line.
+fn changed(format: Format, operation: &Operation) -> String {
+    match format {
+        Format::Table => format!("{}  {}\n", text::escape(&operation.id), text::status(operation)),
+        Format::Json | Format::Jsonl => format!("{}\n", text::line(operation)),
+        Format::Id => text::one(Format::Id, operation),
+    }
+}
+
 pub(super) async fn watch(args: args::Watch) -> Result<Exit> {
     let client = connect(&args.server)?;
     let mut changes = pin!(client.watch(&args.id, None, OUTAGE));
@@ -77,11 +115,7 @@ pub(super) async fn watch(args: args::Watch) -> Result<Exit> {
             }
         };
         let Some(operation) = change.transpose()? else { return Ok(Exit::Success) };
-        print(&match args.printing.output {
-            Format::Table => format!("{}  {}\n", text::escape(&operation.id), text::status(&operation)),
-            Format::Json | Format::Jsonl => format!("{}\n", text::line(&operation)),
-            Format::Id => text::one(Format::Id, &operation),
-        })?;
+        print(&changed(args.printing.output, &operation))?;
     }
 }
 
@@ -115,6 +149,8 @@ fn input(source: &str) -> Result<Any> {
     Ok(json::any_from_json(parsed).map_err(|problem| Usage(format!("{from}: {problem}")))?)
 }
 
+/// How long a list that is watched stands before it is read again.
+const LIST_AGAIN: Duration = Duration::from_secs(1);
 /// How long a watch rides out that nobody answers.
 const OUTAGE: Duration = Duration::from_secs(60);
 const PAGE_SIZE_MAX: usize = 1_000;

@@ -185,3 +185,24 @@ fn a_wait_and_a_watch_ride_out_a_restart_of_the_server() {
     assert_eq!(changes.next(), None);
     assert_eq!(watching.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_list_that_is_watched_prints_what_comes_and_changes_and_only_that() {
+    let server = Server::start();
+    let create = |kind: &str| check(&server, &["create", kind, "-o", "id"], 0).trim().to_owned();
+    let (first, _other) = (create("k"), create("other"));
+    let watch = ["list", "--watch", "--filter", "kind = k", "-o", "jsonl"];
+    let mut watching = operond(&server, &watch).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut next = || {
+        let operation = json(&lines.next().unwrap());
+        (operation["id"].as_str().unwrap().to_owned(), operation["state"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(next(), (first.clone(), "QUEUED".into()));
+    let second = create("k");
+    assert_eq!(next(), (second, "QUEUED".into()));
+    check(&server, &["cancel", &first], 0);
+    assert_eq!(next(), (first, "CANCELLED".into()));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+}

@@ -18,7 +18,7 @@ use tonic::{Extensions, Request, Response, Status};
 use super::{list, operations, work};
 use crate::error::ApiError;
 use crate::http::Deadline;
-use crate::service::Service;
+use crate::service::{Hold, Service};
 use crate::wire::View;
 
 /// Both services of the native face.
@@ -42,7 +42,8 @@ impl Operations for Grpc {
     }
 
     async fn get(&self, request: Request<GetOperationRequest>) -> Answer<Operation> {
-        let got = operations::get(&self.0, request.get_ref(), deadline(request.extensions())).await;
+        let hold = Hold { deadline: deadline(request.extensions()), ..Hold::default() };
+        let got = operations::get(&self.0, request.get_ref(), hold).await;
         answer(got.map(|(operation, view)| self.0.show(&operation, view)), request.extensions())
     }
 

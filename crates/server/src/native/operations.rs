@@ -10,7 +10,7 @@ use operond_proto::operond::v1;
 
 use crate::error::{ApiError, quote};
 use crate::http::Deadline;
-use crate::service::{Service, until};
+use crate::service::{Hold, Service, until};
 use crate::wire::{self, View};
 
 /// Creates an operation for a worker to claim. `headers` may hold the idempotency key.
@@ -40,15 +40,12 @@ pub(crate) async fn start(
 pub(crate) async fn get(
     service: &Service,
     request: &v1::GetOperationRequest,
-    deadline: Option<&Deadline>,
+    hold: Hold<'_>,
 ) -> Result<(Arc<Operation>, View), ApiError> {
     let id = OperationId::parse("id", &request.id)?;
     let view = View::parse(request.view)?;
-    let operation = match wire::parse_duration("wait", request.wait.as_ref())? {
-        None => service.engine.get(&id).await,
-        Some(wait) => service.engine.get_held(&id, until(wait.min(WAIT_MAX), deadline)).await,
-    };
-    operation.map(|operation| (operation, view)).map_err(|error| ApiError::of_operation(error, id.as_str()))
+    let wait = wire::parse_duration("wait", request.wait.as_ref())?;
+    Ok((service.get(&id, Hold { wait: wait.or(hold.wait), ..hold }).await?, view))
 }
 
 /// Reads an operation once it is done, or when the time is over.

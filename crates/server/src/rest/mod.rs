@@ -4,6 +4,7 @@
 //! unknown path, and no method reaches a handler by another's name (HEAD must never cancel).
 
 mod answer;
+mod conditional;
 mod native;
 mod query;
 mod route;
@@ -16,12 +17,15 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use http::request::Parts;
 use http::{Method, Request, Response};
+use operond_proto::operond::v1;
 use prost::{Message, Name};
 
 use crate::error::{ApiError, Reason, quote};
 use crate::http::{Form, Refusal, RequestId, read_body};
-use crate::service::Service;
+use crate::service::{Hold, Service};
+use crate::wire;
 
+use conditional::Seen;
 use route::{Call, Route};
 
 /// Answers what no gRPC service is there for.
@@ -118,6 +122,18 @@ impl Rest<'_> {
         let id = id.map(|member| (member.to_owned(), self.id.clone()));
         let message = self.service.types.from_pairs(id.into_iter().chain(pairs));
         message.map_err(|error| ApiError::json("query", &error))
+    }
+
+    /// How a Get may be held that has no member for it: `?wait=30s` on every face.
+    fn hold(&self, seen: &Seen) -> Result<Hold<'static>, ApiError> {
+        let pairs = query::pairs(self.parts.uri.query())?;
+        if let Some((name, _)) = pairs.iter().find(|(name, _)| name != "wait") {
+            return Err(ApiError::invalid(quote(name), "is no query parameter of this call: `wait` is the only one"));
+        }
+        let message: v1::GetOperationRequest =
+            self.service.types.from_pairs(pairs).map_err(|error| ApiError::json("query", &error))?;
+        let wait = wire::parse_duration("wait", message.wait.as_ref())?;
+        Ok(Hold { wait, seen: seen.revision(), deadline: None })
     }
 
     fn no_query(&self) -> Result<(), ApiError> {

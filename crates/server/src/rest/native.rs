@@ -7,9 +7,11 @@ use http::Response;
 use operond_core::Operation;
 use operond_proto::operond::v1;
 
+use super::conditional::Seen;
 use super::{Rest, answer};
 use crate::error::ApiError;
 use crate::native::{self, operations, work};
+use crate::service::Hold;
 use crate::wire::View;
 
 type Answer = Result<Response<Body>, ApiError>;
@@ -26,8 +28,11 @@ pub(super) async fn start(rest: &Rest<'_>) -> Answer {
 
 pub(super) async fn get(rest: &Rest<'_>) -> Answer {
     let request = rest.query(Some("id"))?;
-    let (operation, view) = operations::get(rest.service, &request, None).await?;
-    answer::polled(rest, &operation, &rest.service.show(&operation, view))
+    let seen = Seen::of(&rest.parts.headers);
+    let hold = Hold { seen: seen.revision(), ..Hold::default() };
+    let (operation, view) = operations::get(rest.service, &request, hold).await?;
+    let response = answer::polled(rest, &operation, &rest.service.show(&operation, view))?;
+    Ok(seen.unless(&operation, response))
 }
 
 pub(super) async fn list(rest: &Rest<'_>) -> Answer {

@@ -5,6 +5,7 @@ use http::Response;
 use operond_proto::yandex::cloud::endpoint::{GetApiEndpointRequest, ListApiEndpointsRequest};
 use operond_proto::yandex::cloud::operation::{CancelOperationRequest, GetOperationRequest};
 
+use super::conditional::Seen;
 use super::{Rest, answer};
 use crate::error::ApiError;
 use crate::{wire, yandex};
@@ -12,10 +13,10 @@ use crate::{wire, yandex};
 type Answer = Result<Response<Body>, ApiError>;
 
 pub(super) async fn get(rest: &Rest<'_>) -> Answer {
-    rest.no_query()?;
+    let seen = Seen::of(&rest.parts.headers);
     let request = GetOperationRequest { operation_id: rest.id.clone() };
-    let operation = yandex::get(rest.service, &request, None).await?;
-    answer::polled(rest, &operation, &wire::yandex(&operation))
+    let operation = yandex::get(rest.service, &request, rest.hold(&seen)?).await?;
+    Ok(seen.unless(&operation, answer::polled(rest, &operation, &wire::yandex(&operation))?))
 }
 
 /// By GET and by POST.

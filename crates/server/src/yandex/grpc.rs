@@ -13,9 +13,8 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use crate::error::ApiError;
-use crate::http::Deadline;
 use crate::poll_interval::X_OPERATION_POLL_INTERVAL;
-use crate::service::Service;
+use crate::service::{Hold, Service};
 use crate::wire;
 
 /// Both services of the Yandex face.
@@ -25,8 +24,8 @@ pub(crate) struct Grpc(pub(crate) Arc<Service>);
 #[tonic::async_trait]
 impl OperationService for Grpc {
     async fn get(&self, request: Request<GetOperationRequest>) -> Result<Response<Operation>, Status> {
-        let deadline = request.extensions().get::<Deadline>();
-        let got = super::get(&self.0, request.get_ref(), deadline).await;
+        let hold = Hold { deadline: request.extensions().get(), ..Hold::default() };
+        let got = super::get(&self.0, request.get_ref(), hold).await;
         self.answer(got, request.extensions())
     }
 

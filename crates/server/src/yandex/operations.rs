@@ -2,28 +2,19 @@
 
 use std::sync::Arc;
 
-use operond_core::limits::WAIT_MAX;
 use operond_core::{Operation, OperationId, Principal, Reason};
 use operond_proto::yandex::cloud::operation::{CancelOperationRequest, GetOperationRequest};
 
 use crate::error::ApiError;
-use crate::http::Deadline;
-use crate::service::{Service, until};
+use crate::service::{Hold, Service};
 
-/// Reads an operation; held for its next change where the server is set to.
+/// Reads an operation.
 pub(crate) async fn get(
     service: &Service,
     request: &GetOperationRequest,
-    deadline: Option<&Deadline>,
+    hold: Hold<'_>,
 ) -> Result<Arc<Operation>, ApiError> {
-    let id = OperationId::parse(ID, &request.operation_id)?;
-    let hold = service.settings.held_get;
-    let operation = if hold.is_zero() {
-        service.engine.get(&id).await
-    } else {
-        service.engine.get_held(&id, until(hold.min(WAIT_MAX), deadline)).await
-    };
-    operation.map_err(|error| ApiError::of_operation(error, id.as_str()))
+    service.get(&OperationId::parse(ID, &request.operation_id)?, hold).await
 }
 
 /// Asks for an operation to be cancelled.

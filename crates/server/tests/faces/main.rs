@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod bad_input;
+mod conditional;
 mod connections;
 mod endpoints;
 mod harness;

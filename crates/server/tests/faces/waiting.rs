@@ -128,15 +128,27 @@ async fn a_held_get_answers_after_the_next_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_yandex_get_is_held_only_where_the_server_is_set_to() {
-    for (held, took) in [(0, 0), (5, 5)] {
+async fn a_get_is_held_as_the_server_is_set_to_unless_it_says_so_itself() {
+    for held in [0, 5] {
         let faces = Faces::with(|settings| settings.held_get = Duration::from_secs(held));
         let id = faces.create("k").await.id;
+        let get = |wait| GetOperationRequest { id: id.clone(), wait, ..Default::default() };
         let began = Instant::now();
         faces.yandex().get(YandexGet { operation_id: id.clone() }).await.unwrap();
-        assert_eq!(began.elapsed().as_secs(), took);
-        faces.operations().get(GetOperationRequest { id, ..Default::default() }).await.unwrap();
-        assert_eq!(began.elapsed().as_secs(), took, "the native face says for itself whether it waits");
+        assert_eq!(began.elapsed().as_secs(), held);
+        faces.operations().get(get(None)).await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 2 * held);
+        faces.rest(&format!("GET /operations/{id}"), "").await.ok();
+        assert_eq!(began.elapsed().as_secs(), 3 * held);
+
+        let began = Instant::now();
+        faces.operations().get(get(seconds(0))).await.unwrap();
+        faces.rest(&format!("GET /operations/{id}?wait=0s"), "").await.ok();
+        assert_eq!(began.elapsed().as_secs(), 0);
+        faces.rest(&format!("GET /operations/{id}?wait=7s"), "").await.ok();
+        assert_eq!(began.elapsed().as_secs(), 7);
+        faces.rest(&format!("GET /operations/{id}?wait=99s"), "").await.ok();
+        assert_eq!(began.elapsed().as_secs(), 7 + 60, "a longer wait is cut");
     }
 }
 

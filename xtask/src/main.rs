@@ -8,6 +8,7 @@
 
 mod bench;
 mod check_deps;
+mod openapi;
 mod proto;
 mod sdk;
 mod test;

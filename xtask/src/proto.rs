@@ -8,8 +8,10 @@ use anyhow::{Context, bail, ensure};
 use prost_types::FileDescriptorSet;
 use protox::Compiler;
 
-/// Compiles the `.proto` files and writes the Rust code and the descriptor set made from them; with
-/// `check` writes nothing and fails when a file on disk differs from what would be written.
+use crate::openapi;
+
+/// Compiles the `.proto` files and writes what is made from them: Rust code, the descriptor set, the OpenAPI
+/// document. With `check` writes nothing and fails when a file on disk differs from what would be written.
 ///
 /// # Errors
 /// A `.proto` file that does not compile, a directory that cannot be read or written, or (with
@@ -20,7 +22,8 @@ pub(crate) fn generate(check: bool) -> anyhow::Result<()> {
     let target = proto_crate.join("src/gen");
 
     let mut wanted = rust_files(&sources)?;
-    wanted.insert(DESCRIPTORS.into(), descriptors(&sources)?);
+    wanted.insert(DESCRIPTORS.into(), descriptors(&sources, false)?);
+    wanted.insert(OPENAPI.into(), openapi::document(&descriptors(&sources, true)?)?);
     let present = read_all(&target)?;
     if check {
         return compare(&wanted, &present);
@@ -55,10 +58,12 @@ fn rust_files(sources: &Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     read_all(scratch.path())
 }
 
-/// The encoded descriptor set.
-fn descriptors(sources: &Path) -> anyhow::Result<Vec<u8>> {
+/// The encoded descriptor set, with comments or without.
+fn descriptors(sources: &Path, comments: bool) -> anyhow::Result<Vec<u8>> {
+    let mut compiler = compiler(sources)?;
+    compiler.include_source_info(comments);
     // Encoded by the compiler itself: prost types would lose the annotations.
-    Ok(compiler(sources)?.encode_file_descriptor_set())
+    Ok(compiler.encode_file_descriptor_set())
 }
 
 /// A compiler that has read every source and every well-known type.
@@ -117,6 +122,7 @@ fn compare(wanted: &BTreeMap<String, Vec<u8>>, present: &BTreeMap<String, Vec<u8
 }
 
 const DESCRIPTORS: &str = "descriptors.bin";
+const OPENAPI: &str = "openapi.json";
 
 /// Compiled even when nothing imports them: any of them may be inside an Any.
 const WELL_KNOWN: [&str; 11] = [

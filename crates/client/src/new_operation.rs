@@ -82,7 +82,7 @@ impl NewOperation {
 
     /// Hands the operation, once cancelled, to a worker once more to clean up.
     pub fn clean_up_on_cancel(mut self) -> Self {
-        self.request.clean_up_on_cancel = true;
+        self.request.clean_up_on_cancel = Some(true);
         self
     }
 

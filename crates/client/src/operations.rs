@@ -142,7 +142,9 @@ impl Client {
 
     async fn get_view(&self, id: &str, view: View) -> Result<Operation, Error> {
         self.repeat(self.patience(), |mut client| {
-            let request = GetOperationRequest { id: id.to_owned(), view: view.into(), wait: None };
+            // Not held, however the server is set: whoever wants to wait says so.
+            let wait = Some(Default::default());
+            let request = GetOperationRequest { id: id.to_owned(), view: view.into(), wait };
             async move { client.operations.get(request).await }
         })
         .await

@@ -28,7 +28,7 @@
 
 /// The native face.
 pub mod operond {
-    /// Services `Operations` and `Work`, and their messages (CONTRACT §8).
+    /// Services `Operations`, `Work`, `Types` and `Kinds`, and their messages (CONTRACT §8).
     pub mod v1 {
         include!("gen/operond.v1.rs");
     }
@@ -49,8 +49,12 @@ pub mod yandex {
     }
 }
 
-/// What all faces share.
+/// What clients of Google's APIs speak, and what all faces share.
 pub mod google {
+    /// `Operations` and its messages.
+    pub mod longrunning {
+        include!("gen/google.longrunning.rs");
+    }
     /// `Status`, its codes and its details.
     pub mod rpc {
         include!("gen/google.rpc.rs");
@@ -63,6 +67,9 @@ use operond::v1::{CreateRequest, StartRequest};
 /// `google.protobuf`, as an encoded `FileDescriptorSet` without source positions. The HTTP
 /// annotations are in it.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");
+
+/// The OpenAPI 3.1 document of everything that the HTTP annotations promise, as JSON.
+pub const OPENAPI: &str = include_str!("gen/openapi.json");
 
 impl StartRequest {
     /// Takes apart what a start says beyond a create: the create itself, who leases the
@@ -157,7 +164,7 @@ mod tests {
             labels: HashMap::from([("a".into(), "b".into())]),
             idempotency_key: Some("key".into()),
             cancellable: Some(false),
-            clean_up_on_cancel: true,
+            clean_up_on_cancel: Some(true),
             queue_timeout: seconds(1),
             run_timeout: seconds(2),
             max_attempts: Some(3),

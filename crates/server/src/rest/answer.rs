@@ -3,6 +3,7 @@
 use axum::body::{Body, HttpBody};
 use http::{HeaderValue, Response, header};
 use operond_core::Operation;
+use operond_proto::OPENAPI;
 use prost::{Message, Name};
 
 use super::Rest;
@@ -57,6 +58,12 @@ pub(super) fn health(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
     rest.no_query()?;
     let version = &rest.service.settings.version;
     Ok(json(serde_json::json!({ "status": "SERVING", "version": version }).to_string()))
+}
+
+/// What REST can be asked for, for programs that make clients of it.
+pub(super) fn openapi(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
+    rest.no_query()?;
+    Ok(json(OPENAPI.into()))
 }
 
 /// Ready: it means to go on, and the store answers.

@@ -85,6 +85,7 @@ async fn handle(call: Call, rest: Rest<'_>) -> Result<Response<Body>, ApiError> 
     match call {
         Call::Health => answer::health(&rest),
         Call::Ready => answer::ready(&rest).await,
+        Call::OpenApi => answer::openapi(&rest),
         Call::YandexGet => yandex::get(&rest).await,
         Call::YandexCancel => yandex::cancel(&rest).await,
         Call::EndpointsList => yandex::endpoints(&rest),

@@ -10,6 +10,7 @@ use crate::error::{ApiError, Reason, quote};
 pub(super) enum Call {
     Health,
     Ready,
+    OpenApi,
     YandexGet,
     YandexCancel,
     EndpointsList,
@@ -45,6 +46,7 @@ pub(super) fn find(path: &str) -> Result<Route, ApiError> {
     let (id, calls) = match segments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["healthz"] => ("", only(&(Method::GET, Call::Health))),
         ["readyz"] => ("", only(&(Method::GET, Call::Ready))),
+        ["api", "v1", "openapi.json"] => ("", only(&(Method::GET, Call::OpenApi))),
         ["operations", last] => match verb(last) {
             (id, None) => (id, only(&(Method::GET, Call::YandexGet))),
             // By contract (CONTRACT §4 "Cancel over GET"); the guards are in the layers.

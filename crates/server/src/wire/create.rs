@@ -36,7 +36,7 @@ fn read(request: v1::CreateRequest, key: Option<&str>, attempts: u32) -> Result<
         input: request.input.map(parse_any),
         labels: Labels::parse(request.labels)?,
         cancellable: request.cancellable.unwrap_or(true),
-        clean_up_on_cancel: request.clean_up_on_cancel,
+        clean_up_on_cancel: request.clean_up_on_cancel.unwrap_or(false),
         queue_timeout: parse_duration("queueTimeout", request.queue_timeout.as_ref())?,
         run_timeout: parse_duration("runTimeout", request.run_timeout.as_ref())?,
         max_attempts: request.max_attempts.unwrap_or(attempts),

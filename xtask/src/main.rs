@@ -3,6 +3,7 @@
 //!
 //! * `bench [SECONDS]`: what calls cost the server, beside a null call.
 //! * `check-deps`: do the crates depend only on what the design lets them depend on?
+//! * `lag`: how late stock clients learn of a result, with the held Get and without.
 //! * `proto [--check]`: make the generated code from the `.proto` files, or say that it is stale.
 //! * `test [ARGS…]`: set up the client SDKs that the tests drive, then run every test.
 
@@ -20,7 +21,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
-        ["bench", seconds @ ..] => bench::run(seconds),
+        ["bench", seconds @ ..] => bench::lives(seconds),
+        ["lag"] => bench::lag(),
         ["check-deps"] => check_deps::check(),
         ["proto"] => proto::generate(false).map(|()| ExitCode::SUCCESS),
         ["proto", "--check"] => proto::generate(true).map(|()| ExitCode::SUCCESS),
@@ -50,6 +52,7 @@ cargo xtask CHORE
 
   bench [SECONDS]  measure what calls cost, beside a null call in the same run; 3 s a figure
   check-deps       fail on a dependency, a licence or a manifest that the design does not allow
+  lag              measure how late stock clients learn of a result, with the held Get and without
   proto [--check]  generate code from the .proto files; --check only compares
   test [ARGS...]   set up the client SDKs under target/sdk, then run every test;
                    ARGS go to `cargo test` in the place of `--workspace --all-targets`

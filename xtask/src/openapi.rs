@@ -314,3 +314,73 @@ const READS: [&str; 3] = [
 /// Those whose message has no member for how long to hold the answer.
 const READS_WITHOUT_WAIT: [&str; 2] =
     ["yandex.cloud.operation.GetOperationRequest", "google.longrunning.GetOperationRequest"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The committed document; that it is what the sources make is tested with the other generated files.
+    fn committed() -> Json {
+        serde_json::from_str(include_str!("../../crates/proto/src/gen/openapi.json")).unwrap()
+    }
+
+    fn operations(document: &Json) -> Vec<(String, Json)> {
+        let paths = document["paths"].as_object().unwrap();
+        let of_path = |(path, verbs): (&String, &Json)| {
+            let verbs = verbs.as_object().unwrap().values().cloned();
+            verbs.map(|operation| (path.clone(), operation)).collect::<Vec<_>>()
+        };
+        paths.iter().flat_map(of_path).collect()
+    }
+
+    #[test]
+    fn every_reference_is_to_a_schema_that_is_there() {
+        fn references(json: &Json, found: &mut Vec<String>) {
+            match json {
+                Json::Object(members) => {
+                    found.extend(members.get("$ref").and_then(Json::as_str).map(str::to_owned));
+                    members.values().for_each(|member| references(member, found));
+                }
+                Json::Array(items) => items.iter().for_each(|item| references(item, found)),
+                _ => {}
+            }
+        }
+        let document = committed();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 50, "{}", found.len());
+        for reference in found {
+            assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn every_call_has_a_name_of_its_own_and_says_what_its_path_is_made_of() {
+        let operations = operations(&committed());
+        let mut names = BTreeSet::new();
+        for (path, operation) in &operations {
+            assert!(names.insert(operation["operationId"].as_str().unwrap()), "{operation}");
+            assert_ne!(operation["description"], "", "{path}");
+            let said = operation["parameters"].as_array().unwrap().iter().filter(|said| said["in"] == "path");
+            let said: BTreeSet<_> = said.map(|said| said["name"].as_str().unwrap()).collect();
+            let variables: BTreeSet<_> = path.split('{').skip(1).map(|rest| rest.split_once('}').unwrap().0).collect();
+            assert_eq!(said, variables, "{path}");
+        }
+        assert!(
+            names.contains("operond.v1.Operations.Create")
+                && names.contains("google.longrunning.Operations.WaitOperation")
+        );
+    }
+
+    #[test]
+    fn words_come_from_the_comments_and_shapes_from_proto3_json() {
+        let document = committed();
+        let operation = &document["components"]["schemas"]["operond.v1.Operation"]["properties"];
+        assert_eq!(operation["createdAt"]["format"], "date-time");
+        assert_eq!(operation["labels"]["additionalProperties"]["type"], "string");
+        assert_eq!(operation["done"]["description"], "True once there is a final result.");
+        let list = &document["paths"]["/api/v1/operations"]["get"]["parameters"];
+        let names: Vec<_> = list.as_array().unwrap().iter().map(|said| said["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["filter", "pageSize", "pageToken", "orderBy"]);
+    }
+}

@@ -12,9 +12,9 @@ use operond_proto::operond::v1;
 use operond_proto::operond::v1::operations_server::{Operations, OperationsServer};
 use operond_proto::operond::v1::work_server::{Work, WorkServer};
 use operond_proto::operond::v1::{
-    CancelRequest, Claim, ClaimRequest, ClaimResponse, CompleteRequest, CreateRequest, DeleteRequest,
-    GetOperationRequest, HeartbeatRequest, HeartbeatResponse, ListRequest, ListResponse, Operation, ReleaseRequest,
-    ReportFailureRequest, RetryRequest, StartRequest, WaitRequest, WatchRequest,
+    CancelRequest, Claim, ClaimRequest, ClaimResponse, CompleteRequest, CountRequest, CountResponse, CreateRequest,
+    DeleteRequest, GetOperationRequest, HeartbeatRequest, HeartbeatResponse, ListRequest, ListResponse, Operation,
+    ReleaseRequest, ReportFailureRequest, RetryRequest, StartRequest, WaitRequest, WatchRequest,
 };
 use tokio::io::{DuplexStream, copy_bidirectional, duplex};
 use tokio::sync::{mpsc, watch};
@@ -146,6 +146,7 @@ pub(crate) struct Script {
     pub(crate) list: Method<ListRequest, ListResponse>,
     pub(crate) wait: Method<WaitRequest, Operation>,
     pub(crate) watch: Method<WatchRequest, Sends>,
+    pub(crate) count: Method<CountRequest, CountResponse>,
     pub(crate) cancel: Method<CancelRequest, Operation>,
     pub(crate) delete: Method<DeleteRequest, ()>,
     pub(crate) claim: Method<ClaimRequest, ClaimResponse>,
@@ -184,6 +185,7 @@ impl Fake {
             list: Method::new(|_, _| Reply::Now(ListResponse::default())),
             wait: Method::new(|_, _| Reply::Never),
             watch: Method::new(|_, _| Reply::Never),
+            count: Method::new(|_, _| Reply::Now(CountResponse::default())),
             cancel: Method::new(|_, _| Reply::Now(operation("r1"))),
             delete: Method::new(|_, _| Reply::Now(())),
             claim: Method::new(|_, before| match before {
@@ -281,6 +283,10 @@ impl Operations for Script {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         self.list.serve(request, &self.wire).await
+    }
+
+    async fn count(&self, request: Request<CountRequest>) -> Result<Response<CountResponse>, Status> {
+        self.count.serve(request, &self.wire).await
     }
 
     async fn wait(&self, request: Request<WaitRequest>) -> Result<Response<Operation>, Status> {

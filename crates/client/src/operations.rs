@@ -5,7 +5,8 @@ use std::time::Duration;
 use futures::{Stream, TryStreamExt, stream};
 use operond_proto::operond::v1::operation::View;
 use operond_proto::operond::v1::{
-    CancelRequest, Claim, DeleteRequest, GetOperationRequest, ListRequest, ListResponse, Operation,
+    CancelRequest, Claim, CountRequest, CountResponse, DeleteRequest, GetOperationRequest, ListRequest, ListResponse,
+    Operation,
 };
 
 use crate::client::{Client, answer};
@@ -108,6 +109,18 @@ impl Client {
             }
         });
         pages.try_flatten()
+    }
+
+    /// Counts operations that a filter means; all of them when it is empty. The server counts up to a bound.
+    ///
+    /// # Errors
+    /// A filter that the server does not understand, or nobody answers.
+    pub async fn count(&self, filter: &str) -> Result<CountResponse, Error> {
+        self.repeat(self.patience(), |mut client| {
+            let request = CountRequest { filter: filter.to_owned() };
+            async move { client.operations.count(request).await }
+        })
+        .await
     }
 
     /// Asks for an operation to be cancelled and returns it as it then is: a worker that has it may

@@ -29,6 +29,8 @@ pub const LABEL_KEY_CHARS_MAX: usize = 63;
 pub const LABEL_VALUE_CHARS_MAX: usize = 255;
 /// Longest list filter.
 pub const FILTER_CHARS_MAX: usize = 1000;
+/// Most parentheses that are open at one place of a list filter.
+pub const FILTER_DEPTH_MAX: usize = 50;
 /// Longest type URL.
 pub const TYPE_URL_CHARS_MAX: usize = 256;
 /// Largest metadata, its type URL included.
@@ -49,6 +51,12 @@ pub const ANSWER_BYTES_MAX: usize = 3 * KIB * KIB;
 pub const PAGE_SIZE_MAX: usize = 1000;
 /// Page size of a list that asks for none.
 pub const PAGE_SIZE_DEFAULT: usize = 100;
+/// Most operations that one page of a list looks at, where its filter is more than an index knows.
+pub const SCAN_OPERATIONS_MAX: usize = 5000;
+/// A page stops looking at operations when they have so many bytes of payload.
+pub const SCAN_BYTES_MAX: usize = 16 * KIB * KIB;
+/// What an index can tell is counted up to here.
+pub const COUNT_MAX: usize = 100_000;
 /// Most operations in one claim.
 pub const CLAIM_OPERATIONS_MAX: usize = 100;
 /// Most kinds in one claim.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use operond_core::limits::WAIT_MAX;
 use operond_core::{Operation, OperationId, Timestamp};
-use operond_store::{ListQuery, Lookup, Missing, Page};
+use operond_store::{Count, CountQuery, ListQuery, Lookup, Missing, Page};
 use tokio::time::{Instant, sleep_until};
 
 use crate::Engine;
@@ -39,6 +39,11 @@ impl Engine {
     /// One page of operations, without inputs.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, Error> {
         Ok(self.shared.store.list(query).await?)
+    }
+
+    /// How many operations there are, up to the bounds of the query.
+    pub async fn count(&self, query: &CountQuery) -> Result<Count, Error> {
+        Ok(self.shared.store.count(query).await?)
     }
 
     /// The operation once it is done, or as it is after `wait` (at most a minute), at shutdown, or

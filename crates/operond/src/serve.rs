@@ -111,7 +111,8 @@ async fn stop(engine: &Engine, health: &Health, stopping: &CancellationToken) ->
 }
 
 fn settings(faces: &args::Faces, advertised: &str) -> Settings {
-    Settings { held_get: faces.held_get, ..Settings::new(advertised) }
+    let collection = faces.google_collection.clone();
+    Settings { held_get: faces.held_get, collection, ..Settings::new(advertised) }
 }
 
 /// The file in `sqlite:PATH`.

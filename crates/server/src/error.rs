@@ -102,6 +102,8 @@ reasons! {
     DataLoss = DataLoss "DATA_LOSS",
     /// There is no such gRPC method, or it does not understand the encoding.
     UnknownMethod = Unimplemented "UNKNOWN_METHOD",
+    /// Something that this face could be asked for, and that is not served.
+    Unsupported = Unimplemented "UNSUPPORTED",
     /// There is nothing at this path.
     UnknownPath = NotFound "UNKNOWN_PATH",
     /// The path does not have this HTTP method.

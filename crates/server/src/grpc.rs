@@ -3,25 +3,28 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pin_project_lite::pin_project;
 use tonic::{Code, Status};
 use tower::Service;
 
 use crate::error::{ApiError, Reason};
+use crate::http::Form;
 
-/// A gRPC service whose own refusals (undecodable or oversized messages, unknown methods) are those of CONTRACT §5.
+/// A gRPC service that serves gRPC alone, and whose own refusals (undecodable or oversized messages, unknown methods) are those of CONTRACT §5.
 ///
 /// The library answers them before any of our code runs, as INTERNAL, OUT_OF_RANGE and the like, without details.
-/// Our own errors always have details, so the two cannot be taken for each other. Only headers are written.
+/// Our own errors always have details, so the two cannot be taken for each other. Only headers are written. What calls
+/// itself anything but gRPC (JSON, gRPC-Web) is 415, which the library would have decoded all the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Strict<S>(pub(crate) S);
 
-impl<S, Request, Body> Service<Request> for Strict<S>
+impl<S, In, Out> Service<http::Request<In>> for Strict<S>
 where
-    S: Service<Request, Response = http::Response<Body>>,
+    S: Service<http::Request<In>, Response = http::Response<Out>>,
+    Out: Default,
 {
-    type Response = http::Response<Body>;
+    type Response = http::Response<Out>;
     type Error = S::Error;
     type Future = StrictFuture<S::Future>;
 
@@ -29,27 +32,35 @@ where
         self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        StrictFuture { answer: self.0.call(request) }
+    fn call(&mut self, request: http::Request<In>) -> Self::Future {
+        let served = Form::of(&request) == Form::Grpc;
+        StrictFuture { answer: served.then(|| self.0.call(request)) }
     }
 }
 
 pin_project! {
     /// The answer to come of a [`Strict`] service.
     pub(crate) struct StrictFuture<F> {
+        // None for what is not gRPC.
         #[pin]
-        answer: F,
+        answer: Option<F>,
     }
 }
 
-impl<F, Body, E> Future for StrictFuture<F>
+impl<F, Out, E> Future for StrictFuture<F>
 where
-    F: Future<Output = Result<http::Response<Body>, E>>,
+    F: Future<Output = Result<http::Response<Out>, E>>,
+    Out: Default,
 {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut response = ready!(self.project().answer.poll(cx))?;
+        let Some(answer) = self.project().answer.as_pin_mut() else {
+            let mut response = http::Response::new(Out::default());
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Poll::Ready(Ok(response));
+        };
+        let mut response = ready!(answer.poll(cx))?;
         if response.headers().contains_key(GRPC_STATUS) {
             restate(response.headers_mut());
         }

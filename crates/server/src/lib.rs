@@ -27,10 +27,12 @@
 //! (`operond_engine`), or for anything that knows a store.
 
 mod error;
+mod google;
 mod grpc;
 mod health;
 pub mod http;
 pub mod json;
+mod listing;
 mod native;
 pub mod net;
 mod page_token;
@@ -41,5 +43,6 @@ pub mod tls;
 mod wire;
 mod yandex;
 
+pub use google::is_collection;
 pub use health::Health;
 pub use service::{Settings, router};

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use operond_core::{OperationId, Timestamp};
-use operond_store::{Cursor, ListQuery, Order};
+use operond_store::{Cursor, Face, ListQuery, Order};
 
 use crate::error::{ApiError, Reason};
 
@@ -38,19 +38,21 @@ fn read(key: &[u8; 32], query: &ListQuery, token: &str) -> Option<Cursor> {
     Some(Cursor { created_at: Timestamp::from_micros(i64::from_be_bytes(*created_at)), id })
 }
 
-/// Over the place and the list that it is in: the same list however its filter was written.
+/// Over the place and the list that it is in: its order, and its filter as it was written. A list of one tenant's
+/// operations would add the tenant here.
 fn mac(key: &[u8; 32], query: &ListQuery, place: &[u8]) -> [u8; MAC_BYTES] {
     let order = match query.order {
         Order::NewestFirst => 0,
         Order::OldestFirst => 1,
     };
-    let state = query.state.map_or("", |state| state.as_str());
-    let kind = query.kind.as_ref().map_or("", |kind| kind.as_str());
+    let face = match query.filter.face() {
+        Face::Native => 0,
+        Face::Google => 1,
+    };
+    let filter = query.filter.text();
     let mut hasher = blake3::Hasher::new_keyed(key);
-    hasher.update(CONTEXT).update(&[order]);
-    for text in [state, kind] {
-        hasher.update(&(text.len() as u64).to_be_bytes()).update(text.as_bytes());
-    }
+    hasher.update(CONTEXT).update(&[order, face]);
+    hasher.update(&(filter.len() as u64).to_be_bytes()).update(filter.as_bytes());
     let hash = hasher.update(place).finalize();
     *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
@@ -62,7 +64,7 @@ fn same(one: &[u8; MAC_BYTES], other: &[u8; MAC_BYTES]) -> bool {
 }
 
 /// The key seals other things, too, perhaps.
-const CONTEXT: &[u8] = b"operond page token 1";
+const CONTEXT: &[u8] = b"operond page token 2";
 const MAC_BYTES: usize = 16;
 /// CONTRACT §4: so that a token is at home in every URL and log line.
 const TOKEN_CHARS_MAX: usize = 100;
@@ -70,15 +72,20 @@ const TOKEN_BYTES_MAX: usize = TOKEN_CHARS_MAX / 4 * 3;
 
 #[cfg(test)]
 mod tests {
-    use operond_core::{Kind, State};
+    use std::sync::Arc;
+
+    use operond_store::Filter;
 
     use super::*;
 
     const KEY: [u8; 32] = [7; 32];
 
-    fn query(kind: Option<&str>, state: Option<State>, order: Order) -> ListQuery {
-        let kind = kind.map(|kind| Kind::new(kind).unwrap());
-        ListQuery { kind, state, order, after: None, limit: 1, bytes_max: 1 }
+    fn query(filter: &str, face: Face, order: Order) -> ListQuery {
+        ListQuery { filter: Arc::new(Filter::parse(filter, face).unwrap()), order, ..ListQuery::default() }
+    }
+
+    fn everything() -> ListQuery {
+        query("", Face::Native, Order::NewestFirst)
     }
 
     fn cursor() -> Cursor {
@@ -88,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_and_is_short_and_url_safe() {
-        let all = query(None, None, Order::NewestFirst);
+        let all = everything();
         let longest = Cursor { id: OperationId::parse("id", &"x".repeat(50)).unwrap(), ..cursor() };
         for cursor in [cursor(), longest] {
             let token = seal(&KEY, &all, &cursor);
@@ -100,7 +107,7 @@ mod tests {
 
     #[test]
     fn b22_altered_and_cut_tokens_are_refused() {
-        let all = query(None, None, Order::NewestFirst);
+        let all = everything();
         let token = seal(&KEY, &all, &cursor());
         for index in 0..token.len() {
             let mut altered = token.clone().into_bytes();
@@ -117,13 +124,13 @@ mod tests {
     #[test]
     fn b22_a_token_means_nothing_to_another_list_or_store() {
         let lists = [
-            query(None, None, Order::NewestFirst),
-            query(None, None, Order::OldestFirst),
-            query(Some("a"), None, Order::NewestFirst),
-            query(Some("b"), None, Order::NewestFirst),
-            query(Some("QUEUED"), None, Order::NewestFirst),
-            query(None, Some(State::Queued), Order::NewestFirst),
-            query(Some("a"), Some(State::Queued), Order::NewestFirst),
+            everything(),
+            query("", Face::Native, Order::OldestFirst),
+            query("", Face::Google, Order::NewestFirst),
+            query("kind = a", Face::Native, Order::NewestFirst),
+            query("kind = b", Face::Native, Order::NewestFirst),
+            query("kind = a", Face::Google, Order::NewestFirst),
+            query("kind = a AND state = QUEUED", Face::Native, Order::NewestFirst),
         ];
         for (given, list) in lists.iter().enumerate() {
             let token = seal(&KEY, list, &cursor());
@@ -131,6 +138,75 @@ mod tests {
                 assert_eq!(open(&KEY, other, &token).is_ok(), given == shown, "{list:?} {other:?}");
             }
             assert!(open(&[8; 32], list, &token).is_err());
+        }
+    }
+
+    /// Tokens made up anew, unless `OPEROND_FUZZ_INPUTS` says otherwise.
+    const INPUTS: usize = 200_000;
+
+    #[test]
+    fn b22_no_text_is_a_token_that_was_not_given() {
+        let read = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number in OPEROND_…"));
+        let (mut random, inputs) = (Random(read("OPEROND_SEED").unwrap_or_else(chance)), read("OPEROND_FUZZ_INPUTS"));
+        let inputs = inputs.map_or(INPUTS, |inputs| usize::try_from(inputs).unwrap());
+        println!("OPEROND_SEED={} OPEROND_FUZZ_INPUTS={inputs}", random.0);
+        let list = everything();
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/page_token");
+        let mut corpus: Vec<_> =
+            folder.read_dir().unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        corpus.sort();
+        assert!(corpus.len() >= 8 && corpus.iter().all(|text| open(&KEY, &list, text).is_err()));
+        let mut given = 0;
+        for _ in 0..inputs {
+            let cursor = random.cursor();
+            let sealed = seal(&KEY, &list, &cursor);
+            let token = random.mutated(&sealed, &corpus);
+            let opened = open(&KEY, &list, &token);
+            assert_eq!(opened.is_ok(), token == sealed, "{token} of {sealed}");
+            given += usize::from(opened.is_ok_and(|opened| opened == cursor));
+        }
+        assert!((inputs / 100..inputs / 2).contains(&given), "{given} of {inputs} stayed as they were");
+    }
+
+    fn chance() -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(0)
+    }
+
+    /// Numbers that look random and come again with the same seed.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: usize) -> usize {
+            let hash = blake3::hash(&self.0.to_le_bytes());
+            self.0 = u64::from_le_bytes(*hash.as_bytes().first_chunk().unwrap());
+            usize::try_from(self.0 % end as u64).unwrap()
+        }
+
+        fn cursor(&mut self) -> Cursor {
+            let id: String =
+                (0..=self.below(50)).map(|_| char::from(b' ' + u8::try_from(self.below(95)).unwrap())).collect();
+            let created_at = Timestamp::from_micros(i64::try_from(self.below(1 << 60)).unwrap() - (1 << 59));
+            Cursor { created_at, id: OperationId::parse("id", &id[..id.len().min(50)]).unwrap() }
+        }
+
+        /// Often the token as it is; else with characters gone, doubled, swapped or changed.
+        fn mutated(&mut self, token: &str, corpus: &[String]) -> String {
+            const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+/ .";
+            let mut text = token.as_bytes().to_vec();
+            for _ in 0..self.below(4) {
+                let (at, other) = (self.below(text.len()), self.below(text.len()));
+                match self.below(7) {
+                    0 => text[at] = ALPHABET[self.below(ALPHABET.len())],
+                    1 => text.swap(at, other),
+                    2 => text.truncate(at.max(1)),
+                    3 => text.insert(at, ALPHABET[self.below(ALPHABET.len())]),
+                    4 => text.extend_from_within(at..),
+                    5 => text.reverse(),
+                    _ => return corpus[self.below(corpus.len())].clone(),
+                }
+            }
+            String::from_utf8(text).unwrap()
         }
     }
 }

@@ -8,6 +8,9 @@ use operond_core::limits::{REQUEST_BYTES_MAX, WAIT_MAX};
 use operond_core::{Operation, OperationId, State, Timestamp};
 use operond_engine::Engine;
 use operond_proto::FILE_DESCRIPTOR_SET;
+use operond_proto::google::longrunning::operations_server::{
+    self as google_operations_server, OperationsServer as GoogleOperationsServer,
+};
 use operond_proto::operond::v1;
 use operond_proto::operond::v1::operations_server::{self, OperationsServer};
 use operond_proto::operond::v1::work_server::{self, WorkServer};
@@ -23,7 +26,7 @@ use crate::health::{Health, HealthService};
 use crate::http::Deadline;
 use crate::json::Types;
 use crate::wire::{self, View};
-use crate::{native, poll_interval, rest, yandex};
+use crate::{google, native, poll_interval, rest, yandex};
 
 /// How the faces present themselves.
 #[derive(Clone, Debug)]
@@ -35,6 +38,9 @@ pub struct Settings {
     /// How long every Get of an unfinished operation is held for its next change, on any face; zero for not at all,
     /// at most 60 s (CONTRACT §4 "held Get"). A call that says how long itself wins.
     pub held_get: Duration,
+    /// What stands before the ids in a list of the Google face that was asked for by no name: `operations`, or
+    /// `{parent}/operations`. Otherwise the names have the form that was asked with.
+    pub collection: String,
     /// Told to health checks; keep a clone to say that the server is about to stop.
     pub health: Health,
 }
@@ -47,6 +53,7 @@ impl Settings {
             advertised: advertised.into(),
             version: env!("CARGO_PKG_VERSION").into(),
             held_get: Duration::ZERO,
+            collection: "operations".into(),
             health: Health::default(),
         }
     }
@@ -66,6 +73,7 @@ pub fn router(engine: Engine, settings: Settings) -> Router {
     let operations = serve!(OperationsServer, native::Grpc(Arc::clone(&service)));
     let work = serve!(WorkServer, native::Grpc(Arc::clone(&service)));
     let yandex_operations = serve!(OperationServiceServer, yandex::Grpc(Arc::clone(&service)));
+    let google_operations = serve!(GoogleOperationsServer, google::Grpc(Arc::clone(&service)));
     let endpoints = serve!(ApiEndpointServiceServer, yandex::Grpc(Arc::clone(&service)));
     let health = serve!(HealthServer, health);
     let reflection =
@@ -78,6 +86,7 @@ pub fn router(engine: Engine, settings: Settings) -> Router {
         .route_service(&path(operations_server::SERVICE_NAME), operations)
         .route_service(&path(work_server::SERVICE_NAME), work)
         .route_service(&path(operation_service_server::SERVICE_NAME), yandex_operations)
+        .route_service(&path(google_operations_server::SERVICE_NAME), google_operations)
         .route_service(&path(api_endpoint_service_server::SERVICE_NAME), endpoints)
         .route_service(&path(health_server::SERVICE_NAME), health)
         .route_service(&path("grpc.reflection.v1.ServerReflection"), reflection_v1)
@@ -163,5 +172,6 @@ const SERVICES: &[&str] = &[
     operations_server::SERVICE_NAME,
     work_server::SERVICE_NAME,
     operation_service_server::SERVICE_NAME,
+    google_operations_server::SERVICE_NAME,
     api_endpoint_service_server::SERVICE_NAME,
 ];

@@ -40,7 +40,7 @@ use std::thread::JoinHandle;
 
 use futures_channel::oneshot::{self, Receiver, Sender};
 use operond_core::OperationId;
-use operond_store::{Answer, Applied, Batch, Clock, Error, ListQuery, Lookup, Page, Properties, Store};
+use operond_store::{Answer, Applied, Batch, Clock, Count, CountQuery, Error, ListQuery, Lookup, Page, Properties, Store};
 
 pub use open::{OpenError, Options};
 
@@ -122,6 +122,11 @@ impl Store for SqliteStore {
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
         let query = Box::new(query.clone());
         self.read(|reply| Read::List(query, reply))
+    }
+
+    fn count(&self, query: &CountQuery) -> Answer<'_, Count> {
+        let query = Box::new(query.clone());
+        self.read(|reply| Read::Count(query, reply))
     }
 
     fn purge(&self, limit: usize) -> Answer<'_, usize> {

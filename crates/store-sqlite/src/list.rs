@@ -1,53 +1,81 @@
-//! Pages of operations: first the keys, out of an index; then row by row until the page is full.
+//! Pages and counts: keys out of an index, and row by row what the filter has to look at.
+
+use std::cmp;
 
 use operond_core::State;
-use operond_store::{ListQuery, Order, Page};
-use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior, params};
+use operond_store::{Count, CountQuery, Cursor, ListQuery, Order, Page, Range};
+use rusqlite::{CachedStatement, Connection, Rows, ToSql, Transaction, TransactionBehavior, params};
 
 use crate::columns::state_code;
 use crate::fault::Fault;
-use crate::operations::{load_for_list, sql_limit};
+use crate::operations::load_for_list;
 use crate::sql;
 
 /// One page, as of one instant.
 pub(crate) fn page(connection: &Connection, query: &ListQuery) -> Result<Page, Fault> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
-    let keys = keys(&transaction, query)?;
+    let mut keys = Keys::prepare(&transaction, query.filter.range(), query.order)?;
     let mut row = transaction.prepare_cached(sql::OPERATION_BY_SEQ)?;
-    let page = Page::fill(query, keys.iter().map(|(seq, id)| load_for_list(&mut row, *seq, id)))?;
-    drop(row);
-    transaction.commit()?;
+    let keys = keys.behind(query.after.as_ref())?;
+    let page = Page::fill(query, keys.map(|key| key.and_then(|(seq, id)| load_for_list(&mut row, seq, &id))))?;
     Ok(page)
 }
 
-/// Row and id of the operations on the page and of the one behind it.
-fn keys(connection: &Connection, query: &ListQuery) -> Result<Vec<(i64, String)>, Fault> {
-    let statement = match (query.order, &query.kind, query.state) {
-        (Order::NewestFirst, None, None) => sql::LIST_NEWEST,
-        (Order::OldestFirst, None, None) => sql::LIST_OLDEST,
-        (Order::NewestFirst, Some(_), None) => sql::LIST_KIND_NEWEST,
-        (Order::OldestFirst, Some(_), None) => sql::LIST_KIND_OLDEST,
-        (Order::NewestFirst, None, Some(_)) => sql::LIST_STATE_NEWEST,
-        (Order::OldestFirst, None, Some(_)) => sql::LIST_STATE_OLDEST,
-        (Order::NewestFirst, Some(_), Some(_)) => sql::LIST_KIND_STATE_NEWEST,
-        (Order::OldestFirst, Some(_), Some(_)) => sql::LIST_KIND_STATE_OLDEST,
-    };
-    // No operation was created at the ends of time: there every list begins.
-    let (created_at, id) = match (&query.after, query.order) {
-        (Some(cursor), _) => (cursor.created_at.micros(), cursor.id.as_str()),
-        (None, Order::NewestFirst) => (i64::MAX, ""),
-        (None, Order::OldestFirst) => (i64::MIN, ""),
-    };
-    let limit = sql_limit(query.limit.max(1).saturating_add(1));
-    let kind = query.kind.as_ref().map(operond_core::Kind::as_str);
-    let state = query.state.map(state_code);
-    let mut parameters: Vec<&dyn ToSql> = params![created_at, id, limit].to_vec();
-    parameters.extend(kind.as_ref().map(|kind| kind as &dyn ToSql));
-    parameters.extend(state.as_ref().map(|state| state as &dyn ToSql));
-    let mut statement = connection.prepare_cached(statement)?;
-    let rows = statement.query_map(&*parameters, |row| Ok((row.get(2)?, row.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+/// How many there are, as of one instant.
+pub(crate) fn count(connection: &Connection, query: &CountQuery) -> Result<Count, Fault> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+    let range = query.filter.range();
+    let mut keys = Keys::prepare(&transaction, range, Order::default())?;
+    let keys = keys.behind(None)?;
+    if range.whole {
+        return Count::by_index(query, keys);
+    }
+    let mut row = transaction.prepare_cached(sql::OPERATION_BY_SEQ)?;
+    Count::by_looking(query, keys.map(|key| key.and_then(|(seq, id)| load_for_list(&mut row, seq, &id))))
 }
 
-// The lists over all states name their codes.
+/// The keys of what is in a range, read as they are asked for.
+struct Keys<'c, 'q> {
+    statement: CachedStatement<'c>,
+    range: &'q Range,
+    order: Order,
+}
+
+impl<'c, 'q> Keys<'c, 'q> {
+    fn prepare(connection: &'c Connection, range: &'q Range, order: Order) -> Result<Self, Fault> {
+        let statement = match (order, &range.kind) {
+            (Order::NewestFirst, None) => sql::LIST_NEWEST,
+            (Order::OldestFirst, None) => sql::LIST_OLDEST,
+            (Order::NewestFirst, Some(_)) => sql::LIST_KIND_NEWEST,
+            (Order::OldestFirst, Some(_)) => sql::LIST_KIND_OLDEST,
+        };
+        Ok(Self { statement: connection.prepare_cached(statement)?, range, order })
+    }
+
+    /// Row and id of each that comes behind a place.
+    fn behind(&mut self, after: Option<&Cursor>) -> Result<impl Iterator<Item = Result<(i64, String), Fault>>, Fault> {
+        let (from, to) = (self.range.created_at.start(), self.range.created_at.end());
+        // Keys are pairs, and no id is empty: with an empty one a bound takes in nothing of its instant
+        // or all of it.
+        let (first, last) = ((from.micros(), ""), (to.micros().saturating_add(1), ""));
+        let after = after.map(|cursor| (cursor.created_at.micros(), cursor.id.as_str()));
+        let (begin, end) = match self.order {
+            Order::NewestFirst => (after.map_or(last, |after| cmp::min(after, last)), first),
+            Order::OldestFirst => (after.map_or(first, |after| cmp::max(after, first)), last),
+        };
+        let states = State::ALL.into_iter().filter(|state| self.range.states.contains(*state));
+        let mask = states.fold(0, |mask, state| mask | 1_i64 << state_code(state));
+        let mut parameters: Vec<&dyn ToSql> = params![begin.0, begin.1, end.0, end.1, mask].to_vec();
+        parameters.extend(self.range.kind.as_ref().map(|kind| kind as &dyn ToSql));
+        let mut rows = self.statement.query(&*parameters)?;
+        Ok(std::iter::from_fn(move || next_key(&mut rows).transpose()))
+    }
+}
+
+fn next_key(rows: &mut Rows<'_>) -> Result<Option<(i64, String)>, Fault> {
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some((row.get(2)?, row.get(1)?)))
+}
+
+// The lists name the code of each state.
 const _: () = assert!(State::ALL.len() == 7);

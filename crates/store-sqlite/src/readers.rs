@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot::Sender;
 use operond_core::OperationId;
-use operond_store::{Error, ListQuery, Lookup, Page};
+use operond_store::{Count, CountQuery, Error, ListQuery, Lookup, Page};
 use rusqlite::Connection;
 
 use crate::fault::Fault;
@@ -17,6 +17,7 @@ use crate::{list, operations};
 pub(crate) enum Read {
     Get(OperationId, Sender<Result<Lookup, Error>>),
     List(Box<ListQuery>, Sender<Result<Page, Error>>),
+    Count(Box<CountQuery>, Sender<Result<Count, Error>>),
 }
 
 /// What waits for a reader.
@@ -24,7 +25,7 @@ pub(crate) enum Read {
 pub(crate) struct ReadQueue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
-    /// So many lists are read at a time: one reader at least is left for gets, which are short.
+    /// So many lists and counts are read at a time: one reader at least is left for gets, which are short.
     lists_max: usize,
 }
 
@@ -52,7 +53,7 @@ impl ReadQueue {
         }
         match read {
             Read::Get(..) => waiting.gets.push_back(read),
-            Read::List(..) => waiting.lists.push_back(read),
+            Read::List(..) | Read::Count(..) => waiting.lists.push_back(read),
         }
         drop(waiting);
         self.changed.notify_one();
@@ -111,6 +112,12 @@ pub(crate) fn run_reader(connection: Connection, queue: Arc<ReadQueue>, gate: Ga
             Read::List(query, reply) => {
                 if !reply.is_canceled() {
                     let _gone = reply.send(list::page(&connection, &query).map_err(Fault::on_reading));
+                }
+                queue.list_done();
+            }
+            Read::Count(query, reply) => {
+                if !reply.is_canceled() {
+                    let _gone = reply.send(list::count(&connection, &query).map_err(Fault::on_reading));
                 }
                 queue.list_done();
             }

@@ -14,6 +14,7 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod filter;
 mod list;
 mod memory;
 pub mod pack;
@@ -28,7 +29,8 @@ use operond_core::{Gone, Operation, OperationId, Tenant};
 
 pub use clock::{Clock, ManualClock, StoreTime, SystemClock};
 pub use error::{Cause, Error};
-pub use list::{Cursor, ListQuery, Order, Page, payload_bytes};
+pub use filter::{Decoded, Face, Filter, FilterError, NoPayloads, Payloads, Range, States, Value};
+pub use list::{Count, CountQuery, Cursor, ListQuery, Order, Page, payload_bytes};
 pub use memory::MemoryStore;
 pub use request::{Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request};
 pub use rows::{ClaimWant, KeyWrite, OperationWrite, Rows, Wants};
@@ -59,9 +61,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// One page, in key order (`created_at`, `id`), without inputs. Never settles.
     ///
-    /// Stops after `limit` operations, or when their payloads pass `bytes_max` (but holds one at
-    /// least). What existed throughout a series of pages is neither skipped nor repeated.
+    /// Walks the filter's [`Range`] and asks the filter about each operation in it ([`Page::fill`]).
+    /// Stops after `limit` operations, when their payloads pass `bytes_max` (but holds one at
+    /// least), or after looking at `scan_max` operations or
+    /// [`SCAN_BYTES_MAX`](operond_core::limits::SCAN_BYTES_MAX): so it may hold few or none, and yet
+    /// not be the last. What existed throughout a series of pages is neither skipped nor repeated.
     fn list(&self, query: &ListQuery) -> Answer<'_, Page>;
+
+    /// How many operations there are, as of one instant. Out of an index alone where the filter is
+    /// its range ([`Count::by_index`]), else by looking at each ([`Count::by_looking`]).
+    fn count(&self, query: &CountQuery) -> Answer<'_, Count>;
 
     /// Removes at most `limit` tombstones past [`operond_core::limits::TOMBSTONE_LIFE`] and keys
     /// past [`operond_core::limits::KEY_LIFE_MIN`] whose operation is done or gone; says how many.

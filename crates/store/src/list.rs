@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use operond_core::{Any, Kind, Operation, OperationId, Outcome, Spec, State, Status, Timestamp};
+use operond_core::limits::{ANSWER_BYTES_MAX, COUNT_MAX, PAGE_SIZE_DEFAULT, SCAN_BYTES_MAX, SCAN_OPERATIONS_MAX};
+use operond_core::{Any, Operation, OperationId, Outcome, Spec, Status, Timestamp};
 
-/// One page to be read.
-#[derive(Clone, Debug, PartialEq)]
+use crate::filter::{Filter, NoPayloads, Payloads};
+
+/// One page to be read. The default is the first one of everything.
+#[derive(Clone, Debug)]
 pub struct ListQuery {
-    /// Only of this kind.
-    pub kind: Option<Kind>,
-    /// Only in this state.
-    pub state: Option<State>,
+    /// Only what it means.
+    pub filter: Arc<Filter>,
+    /// Reads what the filter asks about metadata and responses.
+    pub payloads: Arc<dyn Payloads>,
     /// By creation time, and by id where that is the same.
     pub order: Order,
     /// Only what comes behind this in the order.
@@ -20,6 +23,30 @@ pub struct ListQuery {
     /// The page ends before its payloads pass this many bytes ([`payload_bytes`]); it holds one
     /// operation at least.
     pub bytes_max: usize,
+    /// The page ends when so many operations were looked at; at least 1.
+    pub scan_max: usize,
+}
+
+/// A question for how many there are. The default counts everything.
+#[derive(Clone, Debug)]
+pub struct CountQuery {
+    /// Only what it means.
+    pub filter: Arc<Filter>,
+    /// Reads what the filter asks about metadata and responses.
+    pub payloads: Arc<dyn Payloads>,
+    /// Counts no further, where an index alone can tell.
+    pub count_max: usize,
+    /// Looks at no more operations than so many where it has to look; at least 1.
+    pub scan_max: usize,
+}
+
+/// How many operations were counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// So many at least.
+    pub count: u64,
+    /// There may be more: a bound was reached before the end.
+    pub more: bool,
 }
 
 /// The order of a list.
@@ -44,32 +71,130 @@ pub struct Cursor {
 /// What a list found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
-    /// The operations, without inputs.
+    /// The operations, without inputs. Few or none where the filter passed few of those looked at.
     pub operations: Vec<Arc<Operation>>,
-    /// Whether there may be more behind them.
-    pub more: bool,
+    /// The place to go on behind, unless that was all.
+    pub next: Option<Cursor>,
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self {
+            filter: Arc::default(),
+            payloads: Arc::new(NoPayloads),
+            order: Order::default(),
+            after: None,
+            limit: PAGE_SIZE_DEFAULT,
+            bytes_max: ANSWER_BYTES_MAX,
+            scan_max: SCAN_OPERATIONS_MAX,
+        }
+    }
+}
+
+impl Default for CountQuery {
+    fn default() -> Self {
+        Self {
+            filter: Arc::default(),
+            payloads: Arc::new(NoPayloads),
+            count_max: COUNT_MAX,
+            scan_max: SCAN_OPERATIONS_MAX,
+        }
+    }
 }
 
 impl Page {
-    /// The page of `query`: takes operations that match it, in its order from its cursor on, until
-    /// it is full; leaves their inputs out. Reads one more than it holds, to know whether there is.
+    /// The page of `query`: looks at the operations of the filter's range, which come in its order
+    /// from its cursor on, until it is full or has looked at enough; leaves inputs out. Takes one
+    /// more than it looks at, to know whether there is one.
     pub fn fill<E>(
         query: &ListQuery,
-        matching: impl IntoIterator<Item = Result<Arc<Operation>, E>>,
+        in_range: impl IntoIterator<Item = Result<Arc<Operation>, E>>,
     ) -> Result<Self, E> {
-        let mut page = Self { operations: Vec::new(), more: false };
+        let mut page = Self { operations: Vec::new(), next: None };
+        let mut scan = Scan::new(&query.filter, &*query.payloads, query.scan_max);
         let mut bytes = 0;
-        for operation in matching {
+        for operation in in_range {
             let operation = operation?;
+            if page.operations.len() >= query.limit.max(1) || scan.is_over() {
+                page.next = scan.last;
+                break;
+            }
+            let before = scan.last.clone();
+            if !scan.passes(&operation) {
+                continue;
+            }
             bytes += payload_bytes(&operation);
-            let full = page.operations.len() >= query.limit || bytes > query.bytes_max;
-            if full && !page.operations.is_empty() {
-                page.more = true;
+            if bytes > query.bytes_max && !page.operations.is_empty() {
+                page.next = before;
                 break;
             }
             page.operations.push(without_input(operation));
         }
         Ok(page)
+    }
+}
+
+impl Count {
+    /// The count of a query whose filter is more than its range: looks at the operations of the
+    /// range, in any order.
+    pub fn by_looking<E>(
+        query: &CountQuery,
+        in_range: impl IntoIterator<Item = Result<Arc<Operation>, E>>,
+    ) -> Result<Self, E> {
+        let mut scan = Scan::new(&query.filter, &*query.payloads, query.scan_max);
+        let mut count = 0;
+        for operation in in_range {
+            let operation = operation?;
+            if scan.is_over() {
+                return Ok(Self { count, more: true });
+            }
+            count += u64::from(scan.passes(&operation));
+        }
+        Ok(Self { count, more: false })
+    }
+
+    /// The count of a query whose filter is its range: the number of keys in it.
+    pub fn by_index<K, E>(query: &CountQuery, in_range: impl IntoIterator<Item = Result<K, E>>) -> Result<Self, E> {
+        let mut count = 0;
+        for key in in_range {
+            key?;
+            if count == query.count_max as u64 {
+                return Ok(Self { count, more: true });
+            }
+            count += 1;
+        }
+        Ok(Self { count, more: false })
+    }
+}
+
+/// Looks at operations, and knows when it has looked at enough.
+struct Scan<'a> {
+    filter: &'a Filter,
+    payloads: &'a dyn Payloads,
+    operations_left: usize,
+    bytes_left: usize,
+    /// The place of the one looked at last.
+    last: Option<Cursor>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(filter: &'a Filter, payloads: &'a dyn Payloads, scan_max: usize) -> Self {
+        Self { filter, payloads, operations_left: scan_max.max(1), bytes_left: SCAN_BYTES_MAX, last: None }
+    }
+
+    fn is_over(&self) -> bool {
+        self.operations_left == 0 || self.bytes_left == 0
+    }
+
+    /// Whether the filter means `operation`, which is in its range.
+    fn passes(&mut self, operation: &Operation) -> bool {
+        self.operations_left -= 1;
+        self.last = Some(Cursor::of(operation));
+        if self.filter.range().whole {
+            return true;
+        }
+        self.bytes_left = self.bytes_left.saturating_sub(payload_bytes(operation));
+        self.filter.matches(operation, self.payloads)
     }
 }
 

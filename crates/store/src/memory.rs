@@ -11,7 +11,7 @@ use operond_core::OperationId;
 pub(crate) use tables::Tables;
 
 use crate::clock::{Clock, StoreTime, SystemClock};
-use crate::list::{ListQuery, Page};
+use crate::list::{Count, CountQuery, ListQuery, Page};
 use crate::request::{Applied, Batch};
 use crate::{Answer, Error, Lookup, Properties, Store};
 
@@ -63,6 +63,10 @@ impl Store for MemoryStore {
 
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
         ready(self.with(|tables| Ok(tables.list(query))))
+    }
+
+    fn count(&self, query: &CountQuery) -> Answer<'_, Count> {
+        ready(self.with(|tables| Ok(tables.count(query))))
     }
 
     fn purge(&self, limit: usize) -> Answer<'_, usize> {

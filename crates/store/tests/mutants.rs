@@ -48,7 +48,7 @@ caught! {
     a_store_that_purges_too_early_is_caught: PurgesTooEarly by
         lookups::tombstones_are_forgotten_after_thirty_days, keys::purge_removes_the_keys_that_are_free;
     a_store_that_pages_by_instant_alone_is_caught: PagesByInstantAlone by
-        lists::f21_pages_hold_everything_once, lists::f21_pages_neither_skip_nor_repeat_while_others_come_and_go;
+        lists::f21_pages_hold_everything_once, lists::f21_pages_neither_skip_nor_repeat_while_others_come_go_and_end;
     a_store_that_lists_inputs_is_caught: ListsInputs by
         lists::a_list_leaves_inputs_out_and_nothing_else;
     a_store_that_settles_while_reading_is_caught: SettlesWhileReading by

@@ -132,6 +132,12 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "a library's errors say what the caller can do about them",
     },
     Layer {
+        libraries: &["winnow"],
+        only_in: &["operond-store"],
+        tests_in: &[],
+        why: "there is one grammar, that of list filters",
+    },
+    Layer {
         libraries: &["cargo_metadata"],
         only_in: &["xtask"],
         tests_in: &[],

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use operond_core::{Operation, OperationId};
-use operond_store::{Answer, Applied, Batch, Error, ListQuery, Lookup, MemoryStore, Page, Properties, Request, Store};
+use operond_store::{
+    Answer, Applied, Batch, Count, CountQuery, Error, ListQuery, Lookup, MemoryStore, Page, Properties, Request, Store,
+};
 
 use crate::support::{Virtual, pass};
 
@@ -174,6 +176,10 @@ impl Store for Rigged {
 
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
         self.inner.list(query)
+    }
+
+    fn count(&self, query: &CountQuery) -> Answer<'_, Count> {
+        self.inner.count(query)
     }
 
     /// There is always more.

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use operond_proto::operond::v1::operations_server::{Operations, OperationsServer};
 use operond_proto::operond::v1::{
-    CancelRequest, Claim, CreateRequest, DeleteRequest, GetOperationRequest, ListRequest, ListResponse, Operation,
-    StartRequest, WaitRequest, WatchRequest,
+    CancelRequest, Claim, CountRequest, CountResponse, CreateRequest, DeleteRequest, GetOperationRequest, ListRequest,
+    ListResponse, Operation, StartRequest, WaitRequest, WatchRequest,
 };
 use tokio::net::TcpListener;
 use tonic::transport::Server;
@@ -41,6 +41,10 @@ impl Operations for Null {
     }
 
     async fn list(&self, _: Request<ListRequest>) -> Answer<ListResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn count(&self, _: Request<CountRequest>) -> Answer<CountResponse> {
         Err(Status::unimplemented(""))
     }
 

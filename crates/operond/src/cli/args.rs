@@ -121,6 +121,9 @@ pub(crate) struct List {
     /// Which ones, such as: kind = demo.render AND (state = RUNNING OR labels.urgent = yes)
     #[arg(long, value_name = "EXPRESSION", default_value = "", hide_default_value = true)]
     pub(crate) filter: String,
+    /// Print how many there are instead
+    #[arg(long, conflicts_with_all = ["watch", "limit", "oldest_first"])]
+    pub(crate) count: bool,
     /// Go on, and print what comes or changes among them, until interrupted
     #[arg(long)]
     pub(crate) watch: bool,
@@ -234,6 +237,10 @@ pub(crate) struct Faces {
     /// learn of it at once
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", hide_default_value = true)]
     pub(crate) held_get: Duration,
+    /// What stands before the id in lists of google.longrunning that are asked for by no name: `operations`, or
+    /// PARENT/operations
+    #[arg(long, value_name = "NAME", value_parser = collection, default_value = "operations")]
+    pub(crate) google_collection: String,
 }
 
 /// Where `operond dev` listens.
@@ -244,6 +251,13 @@ fn label(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("it must be NAME=VALUE".to_owned()),
     }
+}
+
+fn collection(text: &str) -> Result<String, String> {
+    if operond_server::is_collection(text) {
+        return Ok(text.to_owned());
+    }
+    Err("it must be `operations` or end in `/operations`, without empty segments".to_owned())
 }
 
 /// A number with a unit: ms, s, m, h or d; without one it means seconds.
@@ -337,6 +351,18 @@ mod tests {
         assert!(parse(&["worker", "exec", "--kind", "a"]).is_err());
         assert!(parse(&["worker", "exec", "--", "sh"]).is_err());
         assert!(parse(&["worker", "exec", "--kind", "a", "--concurrency", "0", "--", "sh"]).is_err());
+    }
+
+    #[test]
+    fn a_collection_ends_in_operations() {
+        let serve = |collection| parse(&["serve", "--store", "sqlite:x", "--google-collection", collection]);
+        for collection in ["operations", "projects/p/operations"] {
+            let Ok(Command::Serve(serve)) = serve(collection) else { panic!("{collection} is not understood") };
+            assert_eq!(serve.faces.google_collection, collection);
+        }
+        for wrong in ["", "operation", "projects/p", "/operations", "a//operations"] {
+            assert!(serve(wrong).unwrap_err().contains("must be `operations`"), "{wrong}");
+        }
     }
 
     #[test]

@@ -47,6 +47,14 @@ pub(super) async fn list(args: args::List) -> Result<Exit> {
     let page_size = u16::try_from(limit.min(PAGE_SIZE_MAX)).ok();
     let options = ListOptions { filter: args.filter, oldest_first: args.oldest_first, page_size };
     let client = connect(&args.server)?;
+    if args.count {
+        let counted = client.count(&options.filter).await?;
+        if counted.more {
+            eprintln!("there may be more: the server counts no further");
+        }
+        print(&format!("{}\n", counted.count))?;
+        return Ok(Exit::Success);
+    }
     if args.watch {
         return tokio::select! {
             failed = watch_list(&client, &options, limit, args.printing.output) => failed.map(|never| match never {}),

@@ -200,6 +200,8 @@ fn a_list_that_is_watched_prints_what_comes_and_changes_and_only_that() {
     };
     assert_eq!(next(), (first.clone(), "QUEUED".into()));
     let second = create("k");
+    let count = |filter: &str| check(&server, &["list", "--count", "--filter", filter], 0);
+    assert_eq!((count("").trim(), count("kind = k").trim(), count("kind = none").trim()), ("3", "2", "0"));
     assert_eq!(next(), (second, "QUEUED".into()));
     check(&server, &["cancel", &first], 0);
     assert_eq!(next(), (first, "CANCELLED".into()));

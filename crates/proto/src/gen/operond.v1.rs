@@ -1425,6 +1425,28 @@ pub mod operations_client {
                 .insert(GrpcMethod::new("operond.v1.Operations", "List"));
             self.inner.unary(req, path, codec).await
         }
+        /// Counts operations, up to a bound.
+        pub async fn count(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CountRequest>,
+        ) -> std::result::Result<tonic::Response<super::CountResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/operond.v1.Operations/Count",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("operond.v1.Operations", "Count"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Answers when the operation is done or the time is over, with its state of that moment; running
         /// out of time is no error.
         pub async fn wait(
@@ -1557,6 +1579,11 @@ pub mod operations_server {
             &self,
             request: tonic::Request<super::ListRequest>,
         ) -> std::result::Result<tonic::Response<super::ListResponse>, tonic::Status>;
+        /// Counts operations, up to a bound.
+        async fn count(
+            &self,
+            request: tonic::Request<super::CountRequest>,
+        ) -> std::result::Result<tonic::Response<super::CountResponse>, tonic::Status>;
         /// Answers when the operation is done or the time is over, with its state of that moment; running
         /// out of time is no error.
         async fn wait(
@@ -1838,6 +1865,49 @@ pub mod operations_server {
                     };
                     Box::pin(fut)
                 }
+                "/operond.v1.Operations/Count" => {
+                    #[allow(non_camel_case_types)]
+                    struct CountSvc<T: Operations>(pub Arc<T>);
+                    impl<T: Operations> tonic::server::UnaryService<super::CountRequest>
+                    for CountSvc<T> {
+                        type Response = super::CountResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CountRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operations>::count(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CountSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/operond.v1.Operations/Wait" => {
                     #[allow(non_camel_case_types)]
                     struct WaitSvc<T: Operations>(pub Arc<T>);
@@ -2068,6 +2138,9 @@ pub struct TypeFile {
     /// Full names of the message types in it, nested ones included, by name.
     #[prost(string, repeated, tag = "4")]
     pub messages: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Its encoded google.protobuf.FileDescriptorProto; only when asked for.
+    #[prost(bytes = "vec", tag = "5")]
+    pub descriptor: ::prost::alloc::vec::Vec<u8>,
 }
 impl ::prost::Name for TypeFile {
     const NAME: &'static str = "TypeFile";
@@ -2123,6 +2196,10 @@ pub struct ListTypesRequest {
     /// Where to go on: `next_page_token` of the page before.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// Whether the answer holds the descriptors: all that a client needs to read payloads itself. A
+    /// page of them ends before 3 MiB.
+    #[prost(bool, tag = "3")]
+    pub descriptors: bool,
 }
 impl ::prost::Name for ListTypesRequest {
     const NAME: &'static str = "ListTypesRequest";

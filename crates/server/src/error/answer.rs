@@ -10,7 +10,7 @@ use prost_types::Any;
 use tonic::Code;
 
 use super::{ApiError, DOMAIN};
-use crate::http::RequestId;
+use crate::http::{Form, RequestId, google_envelope};
 use crate::json::Types;
 use crate::wire;
 
@@ -25,9 +25,13 @@ impl ApiError {
     }
 
     /// For a REST call (CONTRACT §4 "REST/JSON").
-    pub(crate) fn into_response(self, id: Option<&RequestId>, types: &Types) -> Response<Body> {
+    pub(crate) fn into_response(self, form: Form, id: Option<&RequestId>, types: &Types) -> Response<Body> {
         self.log(id);
-        let json = types.to_json(&self.details(id)).expect("google.rpc.Status and its details are built in");
+        let mut json = types.to_json(&self.details(id)).expect("google.rpc.Status and its details are built in");
+        if form == Form::Google {
+            let error = serde_json::from_str(&json).expect("it was printed just now");
+            json = google_envelope(self.http_status(), error).to_string();
+        }
         let mut response = Response::new(Body::from(json));
         *response.status_mut() = self.http_status();
         let headers = response.headers_mut();
@@ -127,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn rest_errors_have_the_shape_and_order_of_the_contract() {
         let error = ApiError::from(Invalid::missing("kind"));
-        let response = error.into_response(None, &Types::builtin());
+        let response = error.into_response(Form::Rest, None, &Types::builtin());
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -155,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn overload_tells_when_to_come_back() {
         let overloaded = || ApiError::from(Error::Unavailable(Unavailable::Overloaded));
-        let response = overloaded().into_response(None, &Types::builtin());
+        let response = overloaded().into_response(Form::Rest, None, &Types::builtin());
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
         let status = overloaded().into_status(&http::Extensions::new());

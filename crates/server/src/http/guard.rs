@@ -57,7 +57,7 @@ impl Guard {
             check_site(request.headers(), authority)?;
         }
         match form {
-            Form::Rest => check_body(request),
+            Form::Rest | Form::Google => check_body(request),
             Form::Grpc => Ok(()),
         }
     }

@@ -27,6 +27,7 @@ pub use authority::host_of;
 pub use body::{MAX_REQUEST_BYTES, read_body};
 pub use deadline::Deadline;
 pub use guard::{GuardOptions, is_cancel_path};
+pub(crate) use refusal::google_envelope;
 pub use refusal::{Form, Refusal};
 pub use request_id::{RequestId, X_REQUEST_ID};
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use operond_proto::google::rpc;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -19,17 +20,27 @@ const ERROR_DOMAIN: &str = "operond.dev";
 pub enum Form {
     /// JSON `{"code","message","details"}`.
     Rest,
+    /// The same in the envelope that Google's clients read (CONTRACT §4): what is asked for under `/v1/`.
+    Google,
     /// A gRPC status in the headers of an answer without a body (Trailers-Only).
     Grpc,
 }
 
 impl Form {
-    /// gRPC is what calls itself `application/grpc…`; everything else is REST.
+    /// gRPC is what calls itself `application/grpc`, alone or with a `+` or `;` behind it; everything else is REST,
+    /// also `application/grpc-web`, which is another protocol.
     #[must_use]
-    pub fn of(request: &Request<Body>) -> Self {
+    pub fn of<B>(request: &Request<B>) -> Self {
         let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
-        if grpc && request.method() == Method::POST { Self::Grpc } else { Self::Rest }
+        let behind = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
+        let grpc = behind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')));
+        if grpc && request.method() == Method::POST {
+            Self::Grpc
+        } else if request.uri().path().starts_with("/v1/") {
+            Self::Google
+        } else {
+            Self::Rest
+        }
     }
 }
 
@@ -100,7 +111,7 @@ impl Refusal {
         tracing::debug!(code = ?self.code(), reason = self.reason(), request_id = id.as_str(), "call refused");
         match form {
             Form::Grpc => self.grpc(id),
-            Form::Rest => self.rest(id),
+            Form::Rest | Form::Google => self.rest(form, id),
         }
     }
 
@@ -112,7 +123,7 @@ impl Refusal {
         Status::with_error_details(code, message, details).into_http()
     }
 
-    fn rest(self, id: &RequestId) -> Response<Body> {
+    fn rest(self, form: Form, id: &RequestId) -> Response<Body> {
         let Parts { code, status, reason, message, metadata, allow } = *self.0;
         let mut info = json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -127,6 +138,7 @@ impl Refusal {
             "requestId": id.as_str(),
         });
         let error = json!({ "code": i32::from(code), "message": message, "details": [request_info, info] });
+        let error = if form == Form::Google { google_envelope(status, error) } else { error };
 
         let mut response = Response::new(Body::from(error.to_string()));
         *response.status_mut() = status;
@@ -136,6 +148,16 @@ impl Refusal {
         }
         response
     }
+}
+
+/// An error as Google's clients read it (AIP-193): `{"code","message","details"}` with the HTTP status for its code,
+/// and the code by its name.
+pub(crate) fn google_envelope(status: StatusCode, mut error: Value) -> Value {
+    let code = error["code"].as_i64().and_then(|code| i32::try_from(code).ok());
+    let code = code.and_then(|code| rpc::Code::try_from(code).ok()).unwrap_or(rpc::Code::Unknown);
+    error["code"] = status.as_u16().into();
+    error["status"] = code.as_str_name().into();
+    json!({ "error": error })
 }
 
 #[cfg(test)]

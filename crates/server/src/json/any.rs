@@ -123,7 +123,7 @@ impl Form {
     }
 }
 
-fn known_type(types: &Types, type_url: &str) -> Option<MessageDescriptor> {
+pub(super) fn known_type(types: &Types, type_url: &str) -> Option<MessageDescriptor> {
     let (_, full_name) = type_url.rsplit_once('/')?;
     types.message(full_name)
 }
@@ -170,6 +170,6 @@ fn only_value(what: &str, members: Vec<(String, Node)>) -> Result<Node, Error> {
     value.ok_or_else(|| Error::new(format!(r#"expected "{VALUE}" beside "{TYPE}" in an Any of {what}"#)))
 }
 
-const TYPE: &str = "@type";
-const VALUE: &str = "value";
+pub(super) const TYPE: &str = "@type";
+pub(super) const VALUE: &str = "value";
 const EXPECTED_TYPE: &str = r#"expected a type URL such as "type.googleapis.com/google.protobuf.Empty""#;

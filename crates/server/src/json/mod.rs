@@ -19,6 +19,7 @@
 
 mod any;
 mod parse;
+mod payloads;
 mod print;
 mod read;
 mod scalar;

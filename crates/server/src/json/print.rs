@@ -21,13 +21,16 @@ pub(super) const NESTING_MAX: usize = 100;
 
 /// Members that are printed also when they have their default, by message and field. The rest is
 /// omitted then.
-pub(super) const ALWAYS_PRINTED: [(&str, &str); 4] = [
+pub(super) const ALWAYS_PRINTED: [(&str, &str); 7] = [
     // CONTRACT §4: clients read it without asking whether it is there.
     ("operond.v1.Operation", "done"),
     ("yandex.cloud.operation.Operation", "done"),
+    ("google.longrunning.Operation", "done"),
     // So that scripts can loop over an empty answer.
     ("operond.v1.ClaimResponse", "claims"),
     ("operond.v1.ListResponse", "operations"),
+    ("google.longrunning.ListOperationsResponse", "operations"),
+    ("operond.v1.CountResponse", "count"),
 ];
 
 /// Text in the making. After an error its end is unfinished: the caller cuts it off or gives up.

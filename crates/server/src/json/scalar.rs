@@ -219,4 +219,4 @@ bounded!(i32, i64, u32, u64);
 
 /// How many names of an enum an error message lists.
 const ENUM_NAMES_MAX: usize = 20;
-const NULL_ENUM: &str = "google.protobuf.NullValue";
+pub(super) const NULL_ENUM: &str = "google.protobuf.NullValue";

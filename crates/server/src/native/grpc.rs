@@ -8,14 +8,14 @@ use futures::stream::unfold;
 use operond_proto::operond::v1::operations_server::Operations;
 use operond_proto::operond::v1::work_server::Work;
 use operond_proto::operond::v1::{
-    CancelRequest, Claim, ClaimRequest, ClaimResponse, CompleteRequest, CreateRequest, DeleteRequest,
-    GetOperationRequest, HeartbeatRequest, HeartbeatResponse, ListRequest, ListResponse, Operation, ReleaseRequest,
-    ReportFailureRequest, RetryRequest, StartRequest, WaitRequest, WatchRequest,
+    CancelRequest, Claim, ClaimRequest, ClaimResponse, CompleteRequest, CountRequest, CountResponse, CreateRequest,
+    DeleteRequest, GetOperationRequest, HeartbeatRequest, HeartbeatResponse, ListRequest, ListResponse, Operation,
+    ReleaseRequest, ReportFailureRequest, RetryRequest, StartRequest, WaitRequest, WatchRequest,
 };
 use prost::Message;
 use tonic::{Extensions, Request, Response, Status};
 
-use super::{list, operations, work};
+use super::{count, list, operations, work};
 use crate::error::ApiError;
 use crate::http::Deadline;
 use crate::service::{Hold, Service};
@@ -49,6 +49,10 @@ impl Operations for Grpc {
 
     async fn list(&self, request: Request<ListRequest>) -> Answer<ListResponse> {
         answer(list(&self.0, request.get_ref(), Message::encoded_len).await, request.extensions())
+    }
+
+    async fn count(&self, request: Request<CountRequest>) -> Answer<CountResponse> {
+        answer(count(&self.0, request.get_ref()).await, request.extensions())
     }
 
     async fn wait(&self, request: Request<WaitRequest>) -> Answer<Operation> {

@@ -1,10 +1,9 @@
 //! The native face, `operond.v1` (CONTRACT §8): what its calls do, whether they come as gRPC or REST.
 
-mod filter;
 mod grpc;
 mod list;
 pub(crate) mod operations;
 pub(crate) mod work;
 
 pub(crate) use grpc::Grpc;
-pub(crate) use list::list;
+pub(crate) use list::{count, list};

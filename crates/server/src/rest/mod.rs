@@ -5,6 +5,7 @@
 
 mod answer;
 mod conditional;
+mod google;
 mod native;
 mod query;
 mod route;
@@ -30,7 +31,8 @@ use route::{Call, Route};
 
 /// Answers what no gRPC service is there for.
 pub(crate) async fn serve(State(service): State<Arc<Service>>, request: Request<Body>) -> Response<Body> {
-    if Form::of(&request) == Form::Grpc {
+    let form = Form::of(&request);
+    if form == Form::Grpc {
         let message = format!("there is no gRPC method {}", quote(request.uri().path()));
         return ApiError::new(Reason::UnknownMethod, message).into_status(request.extensions()).into_http();
     }
@@ -38,10 +40,10 @@ pub(crate) async fn serve(State(service): State<Arc<Service>>, request: Request<
     let id = request.extensions().get::<RequestId>().cloned();
     let outcome = called(&service, request).await;
     let response = outcome.unwrap_or_else(|failure| match (failure, &id) {
-        (Failure::Refused(refusal), Some(id)) => refusal.into_response(Form::Rest, id),
+        (Failure::Refused(refusal), Some(id)) => refusal.into_response(form, id),
         // Without the layers around the router there is no id to tell.
-        (Failure::Refused(refusal), None) => refused(&refusal).into_response(None, &service.types),
-        (Failure::Error(error), id) => error.into_response(id.as_ref(), &service.types),
+        (Failure::Refused(refusal), None) => refused(&refusal).into_response(form, None, &service.types),
+        (Failure::Error(error), id) => error.into_response(form, id.as_ref(), &service.types),
     });
     if head { answer::without_body(response) } else { response }
 }
@@ -62,7 +64,7 @@ impl From<ApiError> for Failure {
 /// A call under way.
 struct Rest<'a> {
     service: &'a Arc<Service>,
-    /// The id in the path; empty where the path has none.
+    /// The id in the path (Google face: the name); empty where the path has none.
     id: String,
     parts: Parts,
     body: Bytes,
@@ -88,12 +90,18 @@ async fn handle(call: Call, rest: Rest<'_>) -> Result<Response<Body>, ApiError> 
         Call::OpenApi => answer::openapi(&rest),
         Call::YandexGet => yandex::get(&rest).await,
         Call::YandexCancel => yandex::cancel(&rest).await,
+        Call::GoogleList => google::list(&rest).await,
+        Call::GoogleGet => google::get(&rest).await,
+        Call::GoogleDelete => google::delete(&rest).await,
+        Call::GoogleCancel => google::cancel(&rest).await,
+        Call::GoogleWait => google::wait(&rest).await,
         Call::EndpointsList => yandex::endpoints(&rest),
         Call::EndpointsGet => yandex::endpoint(&rest),
         Call::Create => native::create(&rest).await,
         Call::Start => native::start(&rest).await,
         Call::Get => native::get(&rest).await,
         Call::List => native::list(&rest).await,
+        Call::Count => native::count(&rest).await,
         Call::Wait => native::wait(&rest).await,
         Call::Watch => watch::watch(&rest).await,
         Call::Cancel => native::cancel(&rest).await,
@@ -111,6 +119,10 @@ impl Rest<'_> {
     /// The message in the body; the query has nothing to say. No body means no members.
     fn message<M: Message + Name + Default>(&self) -> Result<M, ApiError> {
         self.no_query()?;
+        self.parse_body()
+    }
+
+    fn parse_body<M: Message + Name + Default>(&self) -> Result<M, ApiError> {
         if self.body.is_empty() {
             return Ok(M::default());
         }
@@ -126,8 +138,7 @@ impl Rest<'_> {
     }
 
     /// How a Get may be held that has no member for it: `?wait=30s` on every face.
-    fn hold(&self, seen: &Seen) -> Result<Hold<'static>, ApiError> {
-        let pairs = query::pairs(self.parts.uri.query())?;
+    fn hold(&self, pairs: Vec<(String, String)>, seen: &Seen) -> Result<Hold<'static>, ApiError> {
         if let Some((name, _)) = pairs.iter().find(|(name, _)| name != "wait") {
             return Err(ApiError::invalid(quote(name), "is no query parameter of this call: `wait` is the only one"));
         }

@@ -40,6 +40,10 @@ pub(super) async fn list(rest: &Rest<'_>) -> Answer {
     answer::message(rest, &page)
 }
 
+pub(super) async fn count(rest: &Rest<'_>) -> Answer {
+    answer::message(rest, &native::count(rest.service, &rest.query(None)?).await?)
+}
+
 pub(super) async fn wait(rest: &Rest<'_>) -> Answer {
     let request = rest.query(Some("id"))?;
     let operation = operations::wait(rest.service, &request, None).await?;

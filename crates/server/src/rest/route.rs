@@ -4,6 +4,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use crate::error::{ApiError, Reason, quote};
+use crate::google::is_collection;
 
 /// Everything that REST can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +14,18 @@ pub(super) enum Call {
     OpenApi,
     YandexGet,
     YandexCancel,
+    GoogleList,
+    GoogleGet,
+    GoogleDelete,
+    GoogleCancel,
+    GoogleWait,
     EndpointsList,
     EndpointsGet,
     Create,
     Start,
     Get,
     List,
+    Count,
     Wait,
     Watch,
     Cancel,
@@ -34,7 +41,7 @@ pub(super) enum Call {
 /// What a path stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Route {
-    /// The id in it; empty where it has none.
+    /// The id in it (Google face: the name); empty where it has none.
     pub(super) id: String,
     /// What can be done there, by method.
     pub(super) calls: &'static [(Method, Call)],
@@ -42,7 +49,10 @@ pub(super) struct Route {
 
 /// What is at a path.
 pub(super) fn find(path: &str) -> Result<Route, ApiError> {
-    let segments = segments(path)?;
+    if let Some(name) = path.strip_prefix("/v1/") {
+        return find_google(path, name);
+    }
+    let segments = segments(path, SEGMENTS_MAX)?;
     let (id, calls) = match segments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["healthz"] => ("", only(&(Method::GET, Call::Health))),
         ["readyz"] => ("", only(&(Method::GET, Call::Ready))),
@@ -58,6 +68,7 @@ pub(super) fn find(path: &str) -> Result<Route, ApiError> {
         ["endpoints"] => ("", only(&(Method::GET, Call::EndpointsList))),
         ["endpoints", id] => (id, only(&(Method::GET, Call::EndpointsGet))),
         ["api", "v1", "operations"] => ("", [(Method::GET, Call::List), (Method::POST, Call::Create)].as_slice()),
+        ["api", "v1", "operations:count"] => ("", only(&(Method::GET, Call::Count))),
         ["api", "v1", "operations:start"] => ("", only(&(Method::POST, Call::Start))),
         ["api", "v1", "operations", last] => match verb(last) {
             (id, None) => (id, [(Method::GET, Call::Get), (Method::DELETE, Call::Delete)].as_slice()),
@@ -75,6 +86,23 @@ pub(super) fn find(path: &str) -> Result<Route, ApiError> {
         _ => return Err(unknown(path)),
     };
     Ok(Route { id: id.to_owned(), calls })
+}
+
+/// What is at a path of the Google face, whose names have any number of segments.
+fn find_google(path: &str, name: &str) -> Result<Route, ApiError> {
+    let name = segments(name, usize::MAX)?.join("/");
+    let (name, calls) = match verb(&name) {
+        (name, None) if is_collection(name) => (name, only(&(Method::GET, Call::GoogleList))),
+        (name, None) => (name, [(Method::GET, Call::GoogleGet), (Method::DELETE, Call::GoogleDelete)].as_slice()),
+        (name, Some("cancel")) => (name, only(&(Method::POST, Call::GoogleCancel))),
+        (name, Some("wait")) => (name, only(&(Method::POST, Call::GoogleWait))),
+        _ => return Err(unknown(path)),
+    };
+    let operation = name.rsplit_once('/').is_some_and(|(collection, _)| is_collection(collection));
+    if operation || is_collection(name) {
+        return Ok(Route { id: name.to_owned(), calls });
+    }
+    Err(unknown(path))
 }
 
 /// The call that `method` stands for. HEAD is GET without its body where GET only reads, and reads at once.
@@ -96,9 +124,9 @@ fn has_head(method: &Method, call: Call) -> bool {
 }
 
 /// The segments of a path, percent-decoded one by one: an encoded slash divides nothing.
-fn segments(path: &str) -> Result<Vec<String>, ApiError> {
+fn segments(path: &str, segments_max: usize) -> Result<Vec<String>, ApiError> {
     let decode = |segment| percent_decode_str(segment).decode_utf8().map(Into::into);
-    let segments = path.strip_prefix('/').unwrap_or(path).split('/').take(SEGMENTS_MAX);
+    let segments = path.strip_prefix('/').unwrap_or(path).split('/').take(segments_max);
     segments.map(decode).collect::<Result<_, _>>().map_err(|_| ApiError::invalid("path", "is not UTF-8"))
 }
 
@@ -115,7 +143,7 @@ fn unknown(path: &str) -> ApiError {
     ApiError::new(Reason::UnknownPath, format!("there is nothing at {}", quote(path)))
 }
 
-/// One more than any path here has.
+/// One more than any path here has, but those of the Google face.
 const SEGMENTS_MAX: usize = 5;
 
 #[cfg(test)]

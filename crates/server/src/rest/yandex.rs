@@ -6,7 +6,7 @@ use operond_proto::yandex::cloud::endpoint::{GetApiEndpointRequest, ListApiEndpo
 use operond_proto::yandex::cloud::operation::{CancelOperationRequest, GetOperationRequest};
 
 use super::conditional::Seen;
-use super::{Rest, answer};
+use super::{Rest, answer, query};
 use crate::error::ApiError;
 use crate::{wire, yandex};
 
@@ -15,7 +15,8 @@ type Answer = Result<Response<Body>, ApiError>;
 pub(super) async fn get(rest: &Rest<'_>) -> Answer {
     let seen = Seen::of(&rest.parts.headers);
     let request = GetOperationRequest { operation_id: rest.id.clone() };
-    let operation = yandex::get(rest.service, &request, rest.hold(&seen)?).await?;
+    let hold = rest.hold(query::pairs(rest.parts.uri.query())?, &seen)?;
+    let operation = yandex::get(rest.service, &request, hold).await?;
     Ok(seen.unless(&operation, answer::polled(rest, &operation, &wire::yandex(&operation))?))
 }
 

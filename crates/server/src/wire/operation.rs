@@ -1,6 +1,7 @@
 //! The operation as each face shows it.
 
 use operond_core::{CancelRequest, Event, Invalid, Operation, Outcome, Phase, State, Status};
+use operond_proto::google::longrunning as lro;
 use operond_proto::operond::v1;
 use operond_proto::yandex::cloud::operation as yc;
 
@@ -44,6 +45,16 @@ pub(crate) fn yandex(operation: &Operation) -> yc::Operation {
         metadata: operation.metadata.as_ref().map(any),
         result,
     }
+}
+
+/// For the Google face (CONTRACT §4): its five members, and no error before it is done.
+pub(crate) fn google(operation: &Operation, name: String) -> lro::Operation {
+    let result = operation.outcome().map(|outcome| match outcome {
+        Outcome::Response(response) => lro::operation::Result::Response(any(response)),
+        Outcome::Error(error) => lro::operation::Result::Error(status(error)),
+    });
+    let metadata = operation.metadata.as_ref().map(any);
+    lro::Operation { name, metadata, done: operation.done(), result }
 }
 
 /// For the native face (CONTRACT §8).

@@ -1,5 +1,6 @@
 //! The faces over real connections: gRPC by HTTP/2, compressed, and shut down.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use operond_engine::{Engine, Options};
@@ -17,14 +18,15 @@ use tonic::transport::Channel;
 
 use crate::harness::{create, told, within};
 
-struct Running {
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     engine: Engine,
     channel: Channel,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
 }
 
-async fn start() -> Running {
+pub(crate) async fn start() -> Running {
     let engine = Engine::start(Arc::new(MemoryStore::default()), Options::default());
     let server = Server::bind(vec![Listen::plaintext("127.0.0.1:0".parse().unwrap())]).await.unwrap();
     let address = server.addresses().next().unwrap();
@@ -33,7 +35,7 @@ async fn start() -> Running {
     let mut tasks = JoinSet::new();
     tasks.spawn(server.serve(app, shutdown.clone(), SHUTDOWN_GRACE));
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-    Running { engine, channel, shutdown, tasks }
+    Running { address, engine, channel, shutdown, tasks }
 }
 
 #[tokio::test]

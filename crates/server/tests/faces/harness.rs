@@ -112,12 +112,11 @@ impl Faces {
     /// Everything that is stored, as ids and revisions.
     pub(crate) async fn rows(&self) -> Vec<(OperationId, u64)> {
         let query = ListQuery {
-            kind: None,
-            state: None,
             order: Order::OldestFirst,
-            after: None,
             limit: usize::MAX,
             bytes_max: usize::MAX,
+            scan_max: usize::MAX,
+            ..ListQuery::default()
         };
         let page = self.store.list(&query).await.unwrap();
         page.operations.iter().map(|operation| (operation.id.clone(), operation.revision)).collect()

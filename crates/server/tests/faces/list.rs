@@ -1,5 +1,6 @@
 //! Lists: order, pages, tokens, filters, and answers that clients can bear.
 
+use operond_core::limits::SCAN_OPERATIONS_MAX;
 use operond_proto::operond::v1::{CreateRequest, ListRequest, ListResponse, Operation};
 use prost::Message;
 use prost_types::Any;
@@ -74,12 +75,69 @@ async fn filters_choose_by_kind_and_state() {
     assert_eq!(filtered("kind='a' AND state=QUEUED").await, [a]);
     assert_eq!(filtered("state = CANCELLED AND kind = a").await, [cancelled]);
     assert!(filtered("kind = c").await.is_empty());
-    let error = faces.operations().list(ListRequest { filter: "kind > a".into(), ..Default::default() }).await;
+    let error = faces.operations().list(ListRequest { filter: "kind > ".into(), ..Default::default() }).await;
     assert_eq!(told(&error.unwrap_err()), (Code::InvalidArgument, "INVALID_FILTER".into(), "filter".into()));
     assert!(filtered(&format!("{:1000}", "kind = c")).await.is_empty());
     let long = ListRequest { filter: format!("{:1001}", "kind = c"), ..Default::default() };
     let error = faces.operations().list(long).await.unwrap_err();
     assert_eq!(told(&error), (Code::InvalidArgument, "LIMIT_EXCEEDED".into(), "filter".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn filters_read_payloads_as_they_are_printed() {
+    let faces = Faces::new();
+    let create = async |metadata: &str| {
+        let body = format!(r#"{{"kind":"k","metadata":{metadata}}}"#);
+        faces.rest("POST /api/v1/operations", &body).await.ok()["id"].as_str().unwrap().to_owned()
+    };
+    let three = create(r#"{"pages":3,"by":{"name":"Ann"},"tags":["a","b"]}"#).await;
+    let ten = create(r#"{"pages":10,"by":{"name":"Bob"}}"#).await;
+    let took = create(r#"{"@type":"type.googleapis.com/google.protobuf.Duration","value":"90s"}"#).await;
+    let unknown = create(r#"{"@type":"type.googleapis.com/acme.v1.T","value":"AAAA"}"#).await;
+    let filtered = async |filter: &str| {
+        let request = ListRequest { filter: filter.into(), order_by: "created_at".into(), ..Default::default() };
+        ids(&page(&faces, request).await.operations).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(filtered("metadata.pages > 3").await, [&*ten], "numbers are no texts");
+    assert_eq!(filtered("metadata.by.name:ann OR metadata.pages = 10").await, [&*three, &*ten]);
+    assert_eq!(filtered("metadata.tags = b").await, [&*three]);
+    assert_eq!(filtered("metadata.value >= 1.5s").await, [&*took]);
+    assert_eq!(filtered("metadata.@type = acme.v1.T").await, [&*unknown]);
+    assert_eq!(filtered("NOT metadata.pages:*").await, [&*took, &*unknown]);
+    assert_eq!(filtered("response:*").await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filter_that_is_refused_says_where_and_why() {
+    let faces = Faces::new();
+    for (filter, position, why) in [
+        ("colour = red", "1", "there is no field"),
+        ("kind = a AND done = 1", "21", "true or false"),
+        ("(kind = a", "10", "`)`"),
+        (&*"(".repeat(500), "51", "at most 50 deep"),
+    ] {
+        let encoded = filter.replace(' ', "%20").replace('=', "%3D");
+        let refused = faces.rest(&format!("GET /api/v1/operations?filter={encoded}"), "").await;
+        assert_eq!((refused.reason(), refused.field()), ("INVALID_FILTER", "filter"), "{filter}");
+        assert_eq!(refused.detail("ErrorInfo")["metadata"]["position"], position, "{filter}");
+        assert!(refused.body["message"].as_str().unwrap().contains(why), "{}", refused.body);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_looked_at_enough_is_short_and_has_a_token() {
+    let faces = Faces::new();
+    for _ in 0..SCAN_OPERATIONS_MAX {
+        faces.create("k").await;
+    }
+    let needle = faces.operations().create(CreateRequest { description: "needle".into(), ..create("k") }).await;
+    let request =
+        ListRequest { filter: "description:needle".into(), order_by: "created_at".into(), ..Default::default() };
+    let first = page(&faces, request.clone()).await;
+    assert_eq!((first.operations.len(), first.next_page_token.is_empty()), (0, false));
+    let second = page(&faces, ListRequest { page_token: first.next_page_token, ..request }).await;
+    assert_eq!(ids(&second.operations), [needle.unwrap().into_inner().id]);
+    assert!(second.next_page_token.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,8 +150,8 @@ async fn b22_tokens_belong_to_their_list_and_cannot_be_altered() {
     let token = page(&faces, request.clone()).await.next_page_token;
     assert!(token.len() <= 100, "{token}");
     let with = |page_token: &str| ListRequest { page_token: page_token.into(), ..request.clone() };
-    let spelled = ListRequest { filter: "kind='k'".into(), page_size: 2, ..with(&token) };
-    assert_eq!(page(&faces, spelled).await.operations.len(), 2, "the same list, other words");
+    let larger = ListRequest { filter: " kind = k ".into(), page_size: 2, ..with(&token) };
+    assert_eq!(page(&faces, larger).await.operations.len(), 2, "the same list, another size of page");
     let refused = [
         with(&token[1..]),
         with(&token.replace(&token[..1], if token.starts_with('A') { "B" } else { "A" })),

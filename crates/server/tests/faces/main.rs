@@ -1,10 +1,12 @@
 //! All faces over one engine, as their clients see them: in process and over real connections.
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod agreement;
 mod bad_input;
 mod conditional;
 mod connections;
 mod endpoints;
+mod google;
 mod harness;
 mod leases;
 mod life;

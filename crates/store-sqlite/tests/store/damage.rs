@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use operond_core::{OperationId, Spec};
-use operond_store::{Accepted, Error, ListQuery, Order, Request, Store};
+use operond_store::{Accepted, Error, ListQuery, Request, Store};
 use operond_store_sqlite::Options;
 use rusqlite::Connection;
 
@@ -31,9 +31,7 @@ fn f30_a_damaged_operation_is_refused_by_name() {
     let fixture = damage(fixture, &id);
     let error = wait(fixture.store.get(&id)).unwrap_err();
     assert!(names(&error, &id), "{error:?}");
-    let everything =
-        ListQuery { kind: None, state: None, order: Order::NewestFirst, after: None, limit: 10, bytes_max: usize::MAX };
-    let error = wait(fixture.store.list(&everything)).unwrap_err();
+    let error = wait(fixture.store.list(&ListQuery::default())).unwrap_err();
     assert!(names(&error, &id), "{error:?}");
     let delete = Request::Command(id.clone(), Box::new(operond_core::Command::Delete));
     let error = update(&fixture.store, vec![delete]).unwrap_err();

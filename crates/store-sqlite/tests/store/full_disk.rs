@@ -80,7 +80,7 @@ fn create_until_full(fixture: &mut Fixture) -> Vec<Arc<Operation>> {
 fn count(fixture: &Fixture) -> usize {
     let limit = 1_000_000;
     let query =
-        ListQuery { kind: None, state: None, order: Order::OldestFirst, after: None, limit, bytes_max: usize::MAX };
+        ListQuery { order: Order::OldestFirst, limit, bytes_max: usize::MAX, scan_max: limit, ..ListQuery::default() };
     wait(fixture.store.list(&query)).unwrap().operations.len()
 }
 

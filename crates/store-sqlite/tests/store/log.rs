@@ -1,10 +1,11 @@
 //! The write-ahead log stays short, whatever the load.
 
+use std::sync::Arc;
 use std::sync::mpsc::{TryRecvError, sync_channel};
 use std::thread;
 
-use operond_core::{Any, Kind, Spec};
-use operond_store::{ListQuery, Order, Store};
+use operond_core::{Any, Spec};
+use operond_store::{Face, Filter, ListQuery, Store};
 use operond_store_sqlite::Options;
 
 use crate::fixture::{Fixture, spec, wait};
@@ -17,14 +18,8 @@ fn the_log_stays_within_twice_its_limit_while_others_read() {
     let input = Any::new("type.googleapis.com/t.Input", [7; 8_000].as_slice());
     let spec = Spec { input: Some(input), ..spec("k") };
     let first = fixture.create(1, &spec).unwrap().remove(0);
-    let page = ListQuery {
-        kind: Some(Kind::new("k").unwrap()),
-        state: None,
-        order: Order::NewestFirst,
-        after: None,
-        limit: 100,
-        bytes_max: usize::MAX,
-    };
+    let filter = Arc::new(Filter::parse("kind = k", Face::Native).unwrap());
+    let page = ListQuery { filter, bytes_max: usize::MAX, ..ListQuery::default() };
     let store: &dyn Store = &fixture.store;
     let mut longest = 0;
     let (reads_on, read_on) = sync_channel::<()>(0);

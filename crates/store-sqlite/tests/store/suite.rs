@@ -52,3 +52,16 @@ fn it_does_what_the_memory_store_does() {
 fn a_log_that_begins_anew_all_the_time_makes_no_difference() {
     agrees_with_memory(Options { log_bytes_max: 64 << 10, readers: 1, ..Options::default() });
 }
+
+/// Twenty thousand filters, half of them over what is read out of payloads.
+#[test]
+fn it_lists_and_counts_what_the_memory_store_does() {
+    let clock = Arc::new(ManualClock::new(START));
+    let directory = InDirectory::new();
+    let memory = MemoryStore::new(Arc::clone(&clock));
+    let sqlite = directory.open(Arc::clone(&clock), Options::default());
+    let made_up = Differential::from_env(3_000);
+    made_up.run(&clock, &memory, &sqlite);
+    let listed = made_up.lists(20_000, &memory, &sqlite);
+    assert!(listed > 10_000, "{listed} operations listed");
+}

@@ -12,7 +12,7 @@ use super::make::batch;
 use super::rig::query;
 use super::script::Script;
 use crate::clock::ManualClock;
-use crate::list::{Cursor, ListQuery, Order};
+use crate::list::{CountQuery, Cursor, ListQuery, Order, Page};
 use crate::request::{Accepted, Applied, Changed};
 use crate::{Lookup, Store};
 
@@ -69,6 +69,35 @@ impl Differential {
         }
         history.compare(left, right);
         history
+    }
+}
+
+impl Differential {
+    /// Compares `queries` lists that are made up at random, each page by page to its end or for
+    /// [`PAGES_MAX`] pages, and as many counts. Says how many operations were on those pages.
+    ///
+    /// The first difference panics; the seed is printed then.
+    pub fn lists(self, queries: usize, left: &dyn Store, right: &dyn Store) -> usize {
+        let _announce = Announce(self);
+        let mut script = Script::new(self.seed);
+        let mut listed = 0;
+        for _ in 0..queries {
+            let mut query = script.short_query();
+            for _ in 0..PAGES_MAX {
+                let page = compare_page(&query, left, right);
+                listed += page.operations.len();
+                query.after = page.next;
+                if query.after.is_none() {
+                    break;
+                }
+            }
+            let ListQuery { filter, payloads, scan_max, .. } = query;
+            let counted = CountQuery { filter, payloads, scan_max, count_max: scan_max };
+            let [a, b] =
+                [left, right].map(|store| block_on(store.count(&counted)).expect("a store that is well counts"));
+            assert_eq!(a, b, "the count of {counted:?}");
+        }
+        listed
     }
 }
 
@@ -163,10 +192,17 @@ fn compare_lookup(id: &OperationId, left: &dyn Store, right: &dyn Store) -> Look
 
 /// The place where the next page begins, if there is one.
 fn compare_list(query: &ListQuery, left: &dyn Store, right: &dyn Store) -> Option<Cursor> {
+    compare_page(query, left, right).next
+}
+
+fn compare_page(query: &ListQuery, left: &dyn Store, right: &dyn Store) -> Page {
     let [a, b] = [left, right].map(|store| block_on(store.list(query)).expect("a store that is well lists"));
     assert_eq!(a, b, "the page of {query:?}");
-    a.operations.last().filter(|_| a.more).map(|operation| Cursor::of(operation))
+    a
 }
+
+/// Of one list.
+const PAGES_MAX: usize = 3;
 
 /// Says how to do it again when a difference unwinds.
 struct Announce(Differential);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use operond_core::OperationId;
 
-use crate::list::{ListQuery, Page};
+use crate::list::{Count, CountQuery, ListQuery, Page};
 use crate::request::{Applied, Batch};
 use crate::{Answer, Error, Lookup, Properties, Store};
 
@@ -71,6 +71,10 @@ macro_rules! as_the_store_within {
 
         fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
             self.store.list(query)
+        }
+
+        fn count(&self, query: &CountQuery) -> Answer<'_, Count> {
+            self.store.count(query)
         }
 
         fn purge(&self, limit: usize) -> Answer<'_, usize> {

@@ -9,6 +9,7 @@ use operond_core::{
     ReportFailure, Retry, Spec, Status, Tenant, Token, Worker,
 };
 
+use crate::filter::{Face, Filter};
 use crate::request::{Batch, CreateRequest, Request};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -58,6 +59,11 @@ pub(crate) fn any(text: &str) -> Any {
 
 pub(crate) fn status(code: i32, message: &str) -> Status {
     Status::new(code, message)
+}
+
+/// A filter of the native face.
+pub(crate) fn filter(text: &str) -> Arc<Filter> {
+    Arc::new(Filter::parse(text, Face::Native).expect("a filter of the grammar"))
 }
 
 pub(crate) fn new_operation(spec: Spec) -> NewOperation {

@@ -31,6 +31,9 @@
 mod block_on;
 mod differential;
 pub mod faults;
+mod filters;
+#[cfg(test)]
+mod fuzz;
 mod invariants;
 mod make;
 pub mod mutants;
@@ -48,7 +51,7 @@ macro_rules! cases {
     };
 }
 
-cases! { fields lookups batches keys claims timers lists service restarts }
+cases! { fields lookups batches keys claims timers lists filtering service restarts }
 
 use std::sync::Arc;
 
@@ -170,17 +173,26 @@ macro_rules! conformance_suite {
                 a_list_is_ordered_by_creation_and_id_both_ways
                 a_list_shows_what_is_stored
                 a_list_leaves_inputs_out_and_nothing_else
-                a_list_is_filtered_by_kind
-                a_list_is_filtered_by_every_state
-                a_list_is_filtered_by_kind_and_state_together
-                a_filter_follows_changes
                 f21_pages_hold_everything_once
-                f21_filtered_pages_hold_everything_once
-                f21_pages_neither_skip_nor_repeat_while_others_come_and_go
+                f21_pages_neither_skip_nor_repeat_while_others_come_go_and_end
                 a_page_goes_on_behind_an_operation_that_is_gone
                 a_cursor_before_or_behind_everything_is_a_place_too
                 a_page_ends_before_its_bytes_pass_the_limit
                 a_page_holds_a_thousand_operations_and_says_when_there_are_no_more
+            }
+            filtering {
+                a_list_is_filtered_by_kind
+                a_list_is_filtered_by_every_state
+                a_list_is_filtered_by_kind_and_state_together
+                a_filter_follows_changes
+                f21_filtered_pages_hold_everything_once
+                a_page_ends_after_looking_at_its_limit_and_is_gone_on_with
+                what_an_index_leaves_out_is_not_looked_at
+                a_page_stops_looking_when_it_has_seen_enough_bytes
+                a_filter_asks_about_every_field
+                members_of_payloads_are_read_by_who_asks
+                a_count_is_that_of_the_list
+                a_count_says_when_there_may_be_more
             }
             service {
                 an_open_store_serves

@@ -12,7 +12,7 @@ use operond_core::{Command, Now, OperationId, Stored, Timestamp, decide};
 use super::Subject;
 use super::make::{DAY, id};
 use crate::clock::{ManualClock, StoreTime};
-use crate::list::{Cursor, ListQuery, Order, Page};
+use crate::list::{Count, CountQuery, Cursor, ListQuery, Order, Page};
 use crate::memory::{Tables, ready};
 use crate::request::{Applied, Batch, Reply, Request};
 use crate::rows::{ClaimWant, Rows, Wants};
@@ -149,6 +149,10 @@ impl Store for FlawedStore {
 
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
         ready(self.with(|kept| Ok(self.read_page(kept, query))))
+    }
+
+    fn count(&self, query: &CountQuery) -> Answer<'_, Count> {
+        ready(self.with(|kept| Ok(kept.tables.count(query))))
     }
 
     fn purge(&self, limit: usize) -> Answer<'_, usize> {

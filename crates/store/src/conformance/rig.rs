@@ -14,7 +14,7 @@ use super::block_on::block_on;
 use super::make;
 use super::random::Random;
 use crate::clock::ManualClock;
-use crate::list::{ListQuery, Order, Page};
+use crate::list::{Count, CountQuery, ListQuery, Order, Page};
 use crate::request::{Accepted, Applied, ClaimRequest, CreateRequest, Reply, Request};
 use crate::{Lookup, Store};
 
@@ -184,6 +184,10 @@ impl<'a> Rig<'a> {
         block_on(self.store.list(query)).expect("a store that is well lists")
     }
 
+    pub(crate) fn count(&self, query: &CountQuery) -> Count {
+        block_on(self.store.count(query)).expect("a store that is well counts")
+    }
+
     pub(crate) fn purge(&self, limit: usize) -> usize {
         block_on(self.store.purge(limit)).expect("a store that is well purges")
     }
@@ -196,7 +200,7 @@ impl<'a> Rig<'a> {
 
 /// Everything, newest first, on one page.
 pub(crate) fn query() -> ListQuery {
-    ListQuery { kind: None, state: None, order: Order::NewestFirst, after: None, limit: 1_000, bytes_max: usize::MAX }
+    ListQuery { limit: 1_000, bytes_max: usize::MAX, ..ListQuery::default() }
 }
 
 pub(crate) fn claimed(reply: Reply) -> Vec<Arc<Operation>> {

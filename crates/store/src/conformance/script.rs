@@ -9,8 +9,10 @@ use operond_core::{
     OperationId, Progress, Release, ReportFailure, Retention, Retry, Spec, Status, Token,
 };
 
+use super::filters::{self, Lengths};
 use super::make::{self, DAY, HOUR, SECOND, any, cancel, kind, status, tenant, worker};
 use super::random::Random;
+use crate::filter::{Face, Filter, NoPayloads, Payloads};
 use crate::list::{Cursor, ListQuery, Order};
 use crate::request::{ClaimRequest, CreateRequest, Request};
 
@@ -74,16 +76,35 @@ impl Script {
     }
 
     pub(super) fn query(&mut self) -> ListQuery {
-        let state = self.random.pick(&operond_core::State::ALL);
         let after = if self.random.one_in(3) { None } else { self.known().map(|operation| Cursor::of(&operation)) };
         ListQuery {
-            kind: self.random.one_in(2).then(|| kind(self.random.pick(&KINDS))),
-            state: self.random.one_in(2).then_some(state),
+            filter: self.filter(),
             order: if self.random.one_in(2) { Order::NewestFirst } else { Order::OldestFirst },
             after,
             limit: 1 + self.random.below(50),
             bytes_max: if self.random.one_in(2) { usize::MAX } else { self.random.below(20_000) },
+            scan_max: if self.random.one_in(2) { usize::MAX } else { 1 + self.random.below(100) },
+            ..ListQuery::default()
         }
+    }
+
+    /// From the start, of a few operations, and sometimes with what is read out of payloads.
+    pub(super) fn short_query(&mut self) -> ListQuery {
+        let payloads: Arc<dyn Payloads> = if self.random.one_in(2) { Arc::new(NoPayloads) } else { Arc::new(Lengths) };
+        ListQuery {
+            payloads,
+            after: None,
+            limit: 1 + self.random.below(8),
+            scan_max: 1 + self.random.below(30),
+            ..self.query()
+        }
+    }
+
+    /// Of either face.
+    fn filter(&mut self) -> Arc<Filter> {
+        let face = self.random.pick(&[Face::Native, Face::Google]);
+        let text = filters::filter(&mut self.random);
+        Arc::new(Filter::parse(&text, face).unwrap_or_else(|error| panic!("{text}: {error}")))
     }
 
     /// Something asked before, asked again.

@@ -9,7 +9,8 @@ use operond_core::limits::{KEY_LIFE_MIN, TOMBSTONE_LIFE};
 use operond_core::{Gone, IdempotencyKey, KeyRecord, Now, Operation, OperationId, Tenant, Timer, Timestamp};
 
 use super::queue::Queue;
-use crate::list::{Cursor, ListQuery, Order, Page};
+use crate::filter::Range;
+use crate::list::{Count, CountQuery, Cursor, ListQuery, Order, Page};
 use crate::request::{Applied, Batch, Missing};
 use crate::rows::{ClaimWant, KeyWrite, OperationWrite, Rows, Wants};
 use crate::{Error, Lookup};
@@ -117,18 +118,34 @@ impl Tables {
 
     /// [`crate::Store::list`].
     pub(crate) fn list(&self, query: &ListQuery) -> Page {
-        let after = query.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let cursors: Box<dyn Iterator<Item = &Cursor>> = match query.order {
+        let operations = self.in_range(query.filter.range(), query.order, query.after.as_ref());
+        let Ok(page) = Page::fill(query, operations.map(|operation| Ok::<_, Infallible>(Arc::clone(operation))));
+        page
+    }
+
+    /// [`crate::Store::count`].
+    pub(crate) fn count(&self, query: &CountQuery) -> Count {
+        let range = query.filter.range();
+        let operations =
+            self.in_range(range, Order::default(), None).map(|found| Ok::<_, Infallible>(Arc::clone(found)));
+        let Ok(count) =
+            if range.whole { Count::by_index(query, operations) } else { Count::by_looking(query, operations) };
+        count
+    }
+
+    /// What is in `range`, in this order, behind `after`.
+    fn in_range<'a>(
+        &'a self,
+        range: &'a Range,
+        order: Order,
+        after: Option<&Cursor>,
+    ) -> impl Iterator<Item = &'a Arc<Operation>> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let cursors: Box<dyn Iterator<Item = &Cursor>> = match order {
             Order::OldestFirst => Box::new(self.by_creation.range::<Cursor, _>((after, Bound::Unbounded))),
             Order::NewestFirst => Box::new(self.by_creation.range::<Cursor, _>((Bound::Unbounded, after)).rev()),
         };
-        let operations = cursors.map(|cursor| &self.operations[&cursor.id]);
-        let matching = operations.filter(|operation| {
-            query.kind.as_ref().is_none_or(|kind| *kind == operation.spec.kind)
-                && query.state.is_none_or(|state| state == operation.state())
-        });
-        let Ok(page) = Page::fill(query, matching.map(|operation| Ok::<_, Infallible>(Arc::clone(operation))));
-        page
+        cursors.map(|cursor| &self.operations[&cursor.id]).filter(|operation| range.contains(operation))
     }
 
     /// [`crate::Store::purge`].

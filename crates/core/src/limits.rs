@@ -53,10 +53,21 @@ pub const PAGE_SIZE_MAX: usize = 1000;
 pub const PAGE_SIZE_DEFAULT: usize = 100;
 /// Most operations that one page of a list looks at, where its filter is more than an index knows.
 pub const SCAN_OPERATIONS_MAX: usize = 5000;
-/// A page stops looking at operations when they have so many bytes of payload.
+/// A page stops looking at operations when they have so many bytes of payload, counted once for each
+/// member of payloads that its filter asks about.
 pub const SCAN_BYTES_MAX: usize = 16 * KIB * KIB;
 /// What an index can tell is counted up to here.
 pub const COUNT_MAX: usize = 100_000;
+/// Most files of message types beside those that are built in.
+pub const TYPE_FILES_MAX: usize = 1000;
+/// Most bytes of descriptors in all of them.
+pub const TYPE_BYTES_MAX: usize = 16 * KIB * KIB;
+/// Largest of them: its descriptor and the full names of its messages.
+pub const TYPE_FILE_BYTES_MAX: usize = KIB * KIB;
+/// Longest name of one of them.
+pub const TYPE_FILE_NAME_CHARS_MAX: usize = 256;
+/// Most kinds that have defaults.
+pub const KINDS_MAX: usize = 1000;
 /// Most operations in one claim.
 pub const CLAIM_OPERATIONS_MAX: usize = 100;
 /// Most kinds in one claim.

@@ -21,9 +21,12 @@ use crate::{Engine, digest, entropy};
 pub struct Create {
     /// What never changes. Its `retention` is ignored: see below.
     pub spec: Spec,
+    /// `spec` with defaults in it that may change before a repeat, retention included: this is what is created.
+    /// A repeat is still told by `spec`, which is what the caller said. `None` where there are no such defaults.
+    pub with_defaults: Option<Spec>,
     /// The first metadata.
     pub metadata: Option<Any>,
-    /// How long to keep it when done; zero for ever, `None` as the engine's options say.
+    /// How long to keep it when done; zero for ever, `None` as `with_defaults`, or else the engine's options say.
     pub retention: Option<Duration>,
     /// Makes the create repeatable.
     pub key: Option<IdempotencyKey>,
@@ -33,7 +36,7 @@ impl Create {
     /// Only `spec`.
     #[must_use]
     pub fn new(spec: Spec) -> Self {
-        Self { spec, metadata: None, retention: None, key: None }
+        Self { spec, with_defaults: None, metadata: None, retention: None, key: None }
     }
 }
 
@@ -83,12 +86,12 @@ impl Engine {
         create: Create,
         claim: Option<Claim>,
     ) -> Result<(Arc<Operation>, operond_core::Timestamp), Error> {
-        let Create { mut spec, metadata, retention, key } = create;
+        let Create { spec, with_defaults, metadata, retention, key } = create;
         let key = key.map(|key| (key, digest::of_create(&spec, metadata.as_ref(), retention)));
-        spec.retention = match retention {
-            Some(length) => Retention::same(Some(length).filter(|length| !length.is_zero())),
-            None => self.shared.options.retention,
-        };
+        let mut spec = with_defaults.unwrap_or(Spec { retention: self.shared.options.retention, ..spec });
+        if let Some(length) = retention {
+            spec.retention = Retention::same(Some(length).filter(|length| !length.is_zero()));
+        }
         let new = NewOperation { spec: Arc::new(spec), metadata, claim };
         new.check()?;
         let request = CreateRequest { new, entropy: entropy::for_id(), key };

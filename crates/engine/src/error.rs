@@ -1,7 +1,7 @@
 //! Why a call was not carried out, by what its caller does about it.
 
 use operond_core::{Invalid, Rejection};
-use operond_store::{Missing, Refusal};
+use operond_store::{Missing, Refusal, Stale};
 
 /// Why a call was not carried out. Nothing of it was stored, but what settling due timers changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum Error {
     /// The idempotency key stands for an operation that is gone.
     #[error("the idempotency key was used for an operation that is gone")]
     OperationGone,
+    /// A document has another version than the one to be replaced.
+    #[error("document {0}")]
+    Stale(#[from] Stale),
     /// Not now; the same call may well succeed a little later.
     #[error("not available: {0}")]
     Unavailable(Unavailable),

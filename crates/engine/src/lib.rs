@@ -29,6 +29,7 @@
 mod calls;
 mod claims;
 mod digest;
+mod documents;
 mod entropy;
 mod error;
 mod leases;
@@ -146,6 +147,12 @@ impl Engine {
     #[must_use]
     pub fn waiters(&self) -> usize {
         self.shared.waiters.count()
+    }
+
+    /// Retention of operations that ask for none.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.shared.options.retention
     }
 
     /// 256 bits that belong to the store: for sealing page tokens.

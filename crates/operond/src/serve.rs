@@ -79,7 +79,7 @@ impl Running {
     async fn serve(self, beside: Option<impl Future<Output = ()>>) -> Result<ExitCode> {
         let health = self.settings.health.clone();
         let guards = GuardOptions { advertised: Some(self.settings.advertised.clone()) };
-        let faces = layers(router(self.engine.clone(), self.settings), &guards);
+        let faces = layers(router(self.engine.clone(), self.settings).await?, &guards);
         let serving = self.server.serve(faces, self.stopping.clone(), SHUTDOWN_GRACE);
         let beside = async {
             if let Some(beside) = beside {

@@ -66,6 +66,8 @@ reasons! {
     Expired = NotFound "EXPIRED",
     /// Somebody deleted it.
     Deleted = NotFound "DELETED",
+    /// The kind has no defaults. Beyond CONTRACT §5.
+    NoDefaults = NotFound "NO_DEFAULTS",
     /// The lease is not the newest, or was given up.
     LeaseLost = FailedPrecondition "LEASE_LOST",
     /// The operation has ended.
@@ -90,6 +92,10 @@ reasons! {
     InvalidPageToken = InvalidArgument "INVALID_PAGE_TOKEN",
     /// The filter cannot be read.
     InvalidFilter = InvalidArgument "INVALID_FILTER",
+    /// A file of message types says something else than is known. Beyond CONTRACT §5, like `VERSION_CHANGED`.
+    TypesConflict = FailedPrecondition "TYPES_CONFLICT",
+    /// It was changed since it was read.
+    VersionChanged = Aborted "VERSION_CHANGED",
     /// More commands than can be written.
     Overloaded = Unavailable "OVERLOADED",
     /// About to stop.
@@ -224,6 +230,14 @@ impl From<Error> for ApiError {
                 Reason::OperationGone,
                 "idempotencyKey was used before and its operation is gone: use a new key for a new request",
             ),
+            Error::Stale(stale) => Self::new(
+                Reason::VersionChanged,
+                format!(
+                    "{} was changed by somebody else meanwhile: read it again, and decide anew",
+                    quote(&stale.name)
+                ),
+            )
+            .fact("version", stale.found.to_string()),
             Error::Unavailable(unavailable) => self::unavailable(unavailable),
             Error::DataLoss => Self::new(
                 Reason::DataLoss,
@@ -304,6 +318,7 @@ const FACT_BYTES_MAX: usize = 120;
 #[cfg(test)]
 mod tests {
     use operond_core::State;
+    use operond_store::{Collection, Stale};
 
     use super::*;
 
@@ -336,6 +351,8 @@ mod tests {
             check(lease, Code::InvalidArgument, "INVALID_LEASE", &[("field", "lease")]);
         }
         check(Error::DataLoss, Code::DataLoss, "DATA_LOSS", &[]);
+        let stale = Stale { collection: Collection::Kinds, name: "k".into(), found: 7 };
+        check(Error::Stale(stale), Code::Aborted, "VERSION_CHANGED", &[("version", "7")]);
         for (unavailable, reason) in [
             (Unavailable::Overloaded, "OVERLOADED"),
             (Unavailable::ShuttingDown, "SHUTTING_DOWN"),

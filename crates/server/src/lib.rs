@@ -13,7 +13,7 @@
 //! let engine = Engine::start(Arc::new(MemoryStore::default()), Options::default());
 //! let server = Server::bind(vec![Listen::plaintext("127.0.0.1:7467".parse()?)]).await?;
 //!
-//! let faces = router(engine, Settings::new("localhost:7467"));
+//! let faces = router(engine, Settings::new("localhost:7467")).await?;
 //! let guards = GuardOptions { advertised: Some("localhost:7467".into()) };
 //! server.serve(layers(faces, &guards), CancellationToken::new(), SHUTDOWN_GRACE).await;
 //! # Ok(())
@@ -32,7 +32,9 @@ mod grpc;
 mod health;
 pub mod http;
 pub mod json;
+mod kinds;
 mod listing;
+mod names;
 mod native;
 pub mod net;
 mod page_token;
@@ -40,9 +42,11 @@ mod poll_interval;
 mod rest;
 mod service;
 pub mod tls;
+mod types;
 mod wire;
 mod yandex;
 
 pub use google::is_collection;
 pub use health::Health;
-pub use service::{Settings, router};
+pub use service::{RouterError, Settings, router};
+pub use types::{Conflict, TypesError};

@@ -53,14 +53,14 @@ pub(crate) async fn page<T>(
 /// How many operations the filter means, up to the bounds of a count; whether there may be more.
 pub(crate) async fn count(service: &Service, filter: &str, face: Face) -> Result<Count, ApiError> {
     let filter = Arc::new(self::filter(filter, face)?);
-    let query = CountQuery { filter, payloads: Arc::new(service.types.clone()), ..CountQuery::default() };
+    let query = CountQuery { filter, payloads: Arc::new(service.types()), ..CountQuery::default() };
     Ok(service.engine.count(&query).await?)
 }
 
 fn query(service: &Service, asked: &ListAsked<'_>) -> Result<ListQuery, ApiError> {
     let mut query = ListQuery {
         filter: Arc::new(filter(asked.filter, asked.face)?),
-        payloads: Arc::new(service.types.clone()),
+        payloads: Arc::new(service.types()),
         order: order(asked.order_by)?,
         limit: page_size(asked.page_size)?,
         ..ListQuery::default()
@@ -94,7 +94,8 @@ fn order(order_by: &str) -> Result<Order, ApiError> {
     }
 }
 
-fn page_size(size: i32) -> Result<usize, Invalid> {
+/// Reads the member `pageSize`: 0 means the default, more than the limit means the limit.
+pub(crate) fn page_size(size: i32) -> Result<usize, Invalid> {
     match usize::try_from(size) {
         Ok(0) => Ok(PAGE_SIZE_DEFAULT),
         Ok(size) => Ok(size.min(PAGE_SIZE_MAX)),

@@ -12,7 +12,9 @@ use operond_proto::google::longrunning::operations_server::{
     self as google_operations_server, OperationsServer as GoogleOperationsServer,
 };
 use operond_proto::operond::v1;
+use operond_proto::operond::v1::kinds_server::{self, KindsServer};
 use operond_proto::operond::v1::operations_server::{self, OperationsServer};
+use operond_proto::operond::v1::types_server::{self, TypesServer};
 use operond_proto::operond::v1::work_server::{self, WorkServer};
 use operond_proto::yandex::cloud::endpoint::api_endpoint_service_server::{self, ApiEndpointServiceServer};
 use operond_proto::yandex::cloud::operation::operation_service_server::{self, OperationServiceServer};
@@ -25,6 +27,8 @@ use crate::grpc::Strict;
 use crate::health::{Health, HealthService};
 use crate::http::Deadline;
 use crate::json::Types;
+use crate::kinds::Kinds;
+use crate::types::{Registry, TypesError};
 use crate::wire::{self, View};
 use crate::{google, native, poll_interval, rest, yandex};
 
@@ -41,6 +45,8 @@ pub struct Settings {
     /// What stands before the ids in a list of the Google face that was asked for by no name: `operations`, or
     /// `{parent}/operations`. Otherwise the names have the form that was asked with.
     pub collection: String,
+    /// Message types to begin with: [`Types::builtin`], perhaps with more. What is registered comes on top.
+    pub types: Types,
     /// Told to health checks; keep a clone to say that the server is about to stop.
     pub health: Health,
 }
@@ -54,6 +60,7 @@ impl Settings {
             version: env!("CARGO_PKG_VERSION").into(),
             held_get: Duration::ZERO,
             collection: "operations".into(),
+            types: Types::builtin(),
             health: Health::default(),
         }
     }
@@ -61,9 +68,14 @@ impl Settings {
 
 /// Every face, health checks and reflection. Serve it with [`crate::http::layers`] around it: the guards, request
 /// ids and deadlines are there.
-pub fn router(engine: Engine, settings: Settings) -> Router {
+///
+/// # Errors
+/// What was registered before cannot be read, or contradicts [`Settings::types`].
+pub async fn router(engine: Engine, settings: Settings) -> Result<Router, RouterError> {
     let health = HealthService { health: settings.health.clone(), names: SERVICES };
-    let service = Arc::new(Service { engine, settings, types: Types::builtin(), clock: Clock::start() });
+    let types = Registry::load(engine.clone(), settings.types.clone()).await?;
+    let kinds = Kinds::load(engine.clone()).await?;
+    let service = Arc::new(Service { engine, settings, types, kinds, clock: Clock::start() });
 
     macro_rules! serve {
         ($server:ident, $service:expr) => {
@@ -72,6 +84,8 @@ pub fn router(engine: Engine, settings: Settings) -> Router {
     }
     let operations = serve!(OperationsServer, native::Grpc(Arc::clone(&service)));
     let work = serve!(WorkServer, native::Grpc(Arc::clone(&service)));
+    let types = serve!(TypesServer, native::Grpc(Arc::clone(&service)));
+    let kinds = serve!(KindsServer, native::Grpc(Arc::clone(&service)));
     let yandex_operations = serve!(OperationServiceServer, yandex::Grpc(Arc::clone(&service)));
     let google_operations = serve!(GoogleOperationsServer, google::Grpc(Arc::clone(&service)));
     let endpoints = serve!(ApiEndpointServiceServer, yandex::Grpc(Arc::clone(&service)));
@@ -82,9 +96,11 @@ pub fn router(engine: Engine, settings: Settings) -> Router {
     let reflection_v1alpha = reflection().build_v1alpha().expect("the committed descriptors are checked by a test");
 
     let path = |name: &str| format!("/{name}/{{*method}}");
-    Router::new()
+    Ok(Router::new()
         .route_service(&path(operations_server::SERVICE_NAME), operations)
         .route_service(&path(work_server::SERVICE_NAME), work)
+        .route_service(&path(types_server::SERVICE_NAME), types)
+        .route_service(&path(kinds_server::SERVICE_NAME), kinds)
         .route_service(&path(operation_service_server::SERVICE_NAME), yandex_operations)
         .route_service(&path(google_operations_server::SERVICE_NAME), google_operations)
         .route_service(&path(api_endpoint_service_server::SERVICE_NAME), endpoints)
@@ -92,18 +108,35 @@ pub fn router(engine: Engine, settings: Settings) -> Router {
         .route_service(&path("grpc.reflection.v1.ServerReflection"), reflection_v1)
         .route_service(&path("grpc.reflection.v1alpha.ServerReflection"), reflection_v1alpha)
         .fallback(rest::serve)
-        .with_state(service)
+        .with_state(service))
+}
+
+/// Why the faces cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouterError {
+    /// The types that were registered before cannot be used, or not together with [`Settings::types`].
+    #[error("cannot use the message types that are stored: {0}")]
+    Types(#[from] TypesError),
+    /// The defaults of kinds cannot be read.
+    #[error("cannot read the defaults of kinds that are stored: {0}")]
+    Kinds(#[from] operond_engine::Error),
 }
 
 /// What every call needs.
 pub(crate) struct Service {
     pub(crate) engine: Engine,
     pub(crate) settings: Settings,
-    pub(crate) types: Types,
+    pub(crate) types: Registry,
+    pub(crate) kinds: Kinds,
     clock: Clock,
 }
 
 impl Service {
+    /// The message types that are known now.
+    pub(crate) fn types(&self) -> Types {
+        self.types.known().types.clone()
+    }
+
     /// An operation as the native face shows it.
     pub(crate) fn show(&self, operation: &Operation, view: View) -> v1::Operation {
         let unattended = operation.state() == State::Queued && !self.engine.attended(&operation.spec.kind);
@@ -171,6 +204,8 @@ impl Clock {
 const SERVICES: &[&str] = &[
     operations_server::SERVICE_NAME,
     work_server::SERVICE_NAME,
+    types_server::SERVICE_NAME,
+    kinds_server::SERVICE_NAME,
     operation_service_server::SERVICE_NAME,
     google_operations_server::SERVICE_NAME,
     api_endpoint_service_server::SERVICE_NAME,

@@ -19,17 +19,21 @@ use operond_store_sqlite::{Options, SqliteStore};
 use rustix::time::{ClockId, clock_gettime};
 
 fn main() {
-    // `cargo bench` and `cargo test` add arguments of their own.
-    let sizes: Vec<u64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
-    let sizes = if sizes.is_empty() { vec![10_000, 1_000_000] } else { sizes };
+    let asked: Vec<u64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    let sizes = match std::env::args().any(|argument| argument == "--bench") {
+        true if asked.is_empty() => vec![10_000, 1_000_000],
+        true => asked,
+        // `cargo test --all-targets` runs it, too: to see that it works.
+        false => vec![5_000],
+    };
     let columns: Vec<_> = sizes.into_iter().map(|size| (size, measure(size))).collect();
-    print!("{:48}", format!("CPU µs of a page of {PAGE}"));
+    print!("{:92}", format!("CPU µs of a page of {PAGE}"));
     for (size, _) in &columns {
         print!("{size:>12}");
     }
     println!();
     for (row, (text, order)) in lists().into_iter().enumerate() {
-        print!("{:48}", format!("{text:?} {order:?}"));
+        print!("{:92}", format!("{text:?} {order:?}"));
         for (_, figures) in &columns {
             print!("{:>12.0}", figures[row]);
         }

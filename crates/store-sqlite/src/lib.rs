@@ -20,6 +20,7 @@ mod batch;
 mod claims;
 mod columns;
 mod disk;
+mod documents;
 mod fault;
 mod health;
 mod keys;
@@ -40,7 +41,10 @@ use std::thread::JoinHandle;
 
 use futures_channel::oneshot::{self, Receiver, Sender};
 use operond_core::OperationId;
-use operond_store::{Answer, Applied, Batch, Clock, Count, CountQuery, Error, ListQuery, Lookup, Page, Properties, Store};
+use operond_store::{
+    Answer, Applied, Batch, Clock, Collection, Count, CountQuery, Document, DocumentWrite, Error, ListQuery, Lookup,
+    Page, Properties, Stale, Store,
+};
 
 pub use open::{OpenError, Options};
 
@@ -131,6 +135,14 @@ impl Store for SqliteStore {
 
     fn purge(&self, limit: usize) -> Answer<'_, usize> {
         self.ask(move |reply| Job::Purge(limit, reply))
+    }
+
+    fn documents(&self, collection: Collection) -> Answer<'_, Vec<Document>> {
+        self.read(move |reply| Read::Documents(collection, reply))
+    }
+
+    fn put_documents(&self, writes: Vec<DocumentWrite>) -> Answer<'_, Result<Vec<Document>, Stale>> {
+        self.ask(|reply| Job::PutDocuments(writes, reply))
     }
 
     fn ping(&self) -> Answer<'_, ()> {

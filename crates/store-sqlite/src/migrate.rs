@@ -6,7 +6,8 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// Every step, in order.
-pub(crate) const STEPS: &[&str] = &[include_str!("../migrations/0001_operations.sql")];
+pub(crate) const STEPS: &[&str] =
+    &[include_str!("../migrations/0001_operations.sql"), include_str!("../migrations/0002_documents.sql")];
 
 /// Marks a file as ours: "OPRD".
 pub(crate) const APPLICATION_ID: i32 = 0x4f50_5244;

@@ -5,12 +5,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot::Sender;
 use operond_core::OperationId;
-use operond_store::{Count, CountQuery, Error, ListQuery, Lookup, Page};
+use operond_store::{Collection, Count, CountQuery, Document, Error, ListQuery, Lookup, Page};
 use rusqlite::Connection;
 
 use crate::fault::Fault;
 use crate::log::Gate;
-use crate::{list, operations};
+use crate::{documents, list, operations};
 
 /// What readers are asked.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(crate) enum Read {
     Get(OperationId, Sender<Result<Lookup, Error>>),
     List(Box<ListQuery>, Sender<Result<Page, Error>>),
     Count(Box<CountQuery>, Sender<Result<Count, Error>>),
+    Documents(Collection, Sender<Result<Vec<Document>, Error>>),
 }
 
 /// What waits for a reader.
@@ -53,7 +54,7 @@ impl ReadQueue {
         }
         match read {
             Read::Get(..) => waiting.gets.push_back(read),
-            Read::List(..) | Read::Count(..) => waiting.lists.push_back(read),
+            Read::List(..) | Read::Count(..) | Read::Documents(..) => waiting.lists.push_back(read),
         }
         drop(waiting);
         self.changed.notify_one();
@@ -118,6 +119,12 @@ pub(crate) fn run_reader(connection: Connection, queue: Arc<ReadQueue>, gate: Ga
             Read::Count(query, reply) => {
                 if !reply.is_canceled() {
                     let _gone = reply.send(list::count(&connection, &query).map_err(Fault::on_reading));
+                }
+                queue.list_done();
+            }
+            Read::Documents(collection, reply) => {
+                if !reply.is_canceled() {
+                    let _gone = reply.send(documents::all(&connection, collection).map_err(Fault::on_reading));
                 }
                 queue.list_done();
             }

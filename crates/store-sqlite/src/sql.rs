@@ -161,6 +161,11 @@ statements! {
         "DELETE FROM keys WHERE tenant = ?1 AND key = ?2 AND NOT EXISTS (SELECT 1 FROM operations \
          WHERE operations.id = keys.operation AND finished_at IS NULL)";
 
+    DOCUMENTS = "SELECT name, version, modified_at, bytes FROM documents WHERE collection = ?1 ORDER BY name";
+    DOCUMENT_VERSION = "SELECT version FROM documents WHERE collection = ?1 AND name = ?2";
+    PUT_DOCUMENT =
+        "INSERT OR REPLACE INTO documents (collection, name, version, modified_at, bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
+
     INSERT_META = "INSERT OR IGNORE INTO meta (only, seal_key) VALUES (1, ?1)";
     META = "SELECT seal_key, last_stored FROM meta WHERE only = 1";
     NOTE_TIME = "UPDATE meta SET last_stored = ?1 WHERE only = 1";

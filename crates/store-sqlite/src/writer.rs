@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_channel::oneshot::Sender;
 use operond_core::{Now, Timestamp};
-use operond_store::{Applied, Batch, Error, Request, StoreTime};
+use operond_store::{Applied, Batch, Document, DocumentWrite, Error, Request, Stale, StoreTime};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -18,13 +18,14 @@ use crate::health::Health;
 use crate::keys::{self, KeyPurge};
 use crate::log::{self, LogKeeper};
 use crate::readers::ReadQueue;
-use crate::{batch, meta, sql};
+use crate::{batch, documents, meta, sql};
 
 /// What the writer is asked.
 #[derive(Debug)]
 pub(crate) enum Job {
     Update(Arc<Batch>, Sender<Result<Applied, Error>>),
     Purge(usize, Sender<Result<usize, Error>>),
+    PutDocuments(Vec<DocumentWrite>, Sender<Result<Result<Vec<Document>, Stale>, Error>>),
     Ping(Sender<Result<(), Error>>),
     Close(Sender<Result<(), Error>>),
 }
@@ -78,6 +79,7 @@ impl Writer {
         match job {
             Job::Update(batch, reply) => self.answer(reply, |writer| writer.update(&batch)),
             Job::Purge(limit, reply) => self.answer(reply, |writer| writer.purge(limit)),
+            Job::PutDocuments(writes, reply) => self.answer(reply, |writer| writer.put_documents(&writes)),
             Job::Ping(reply) => self.answer(reply, |writer| writer.health.check()),
             Job::Close(_) => {}
         }
@@ -128,6 +130,16 @@ impl Writer {
             }
             Ok(purged)
         });
+        self.judge(result)
+    }
+
+    /// Like creates, documents leave the last room on the disk to what ends and removes operations.
+    fn put_documents(&mut self, writes: &[DocumentWrite]) -> Result<Result<Vec<Document>, Stale>, Error> {
+        self.health.check()?;
+        if let Some(low) = self.disk.low() {
+            return Err(Error::Full(low.into()));
+        }
+        let result = documents::put(&self.connection, writes, self.time.now().at);
         self.judge(result)
     }
 

@@ -102,6 +102,11 @@ impl Filter {
         &self.range
     }
 
+    /// How many members of payloads it asks about: each is looked for anew.
+    pub(crate) fn members(&self) -> usize {
+        self.expression.members()
+    }
+
     /// Whether it means `operation`. Members of metadata and response are read by `payloads`.
     #[must_use]
     pub fn matches(&self, operation: &Operation, payloads: &dyn Payloads) -> bool {

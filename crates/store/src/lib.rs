@@ -13,6 +13,7 @@
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod documents;
 mod error;
 mod filter;
 mod list;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use operond_core::{Gone, Operation, OperationId, Tenant};
 
 pub use clock::{Clock, ManualClock, StoreTime, SystemClock};
+pub use documents::{Collection, Document, DocumentWrite, Stale};
 pub use error::{Cause, Error};
 pub use filter::{Decoded, Face, Filter, FilterError, NoPayloads, Payloads, Range, States, Value};
 pub use list::{Count, CountQuery, Cursor, ListQuery, Order, Page, payload_bytes};
@@ -75,6 +77,15 @@ pub trait Store: Send + Sync + 'static {
     /// Removes at most `limit` tombstones past [`operond_core::limits::TOMBSTONE_LIFE`] and keys
     /// past [`operond_core::limits::KEY_LIFE_MIN`] whose operation is done or gone; says how many.
     fn purge(&self, limit: usize) -> Answer<'_, usize>;
+
+    /// Every document of a collection, by name (in the order of its bytes).
+    fn documents(&self, collection: Collection) -> Answer<'_, Vec<Document>>;
+
+    /// Writes all of these documents or none, one after the other in one transaction, durable as
+    /// after [`Store::update`]; answers with them as they are stored, in the order of `writes`.
+    ///
+    /// Refuses when one has another version than its write replaces: the first of them is named.
+    fn put_documents(&self, writes: Vec<DocumentWrite>) -> Answer<'_, Result<Vec<Document>, Stale>>;
 
     /// Fails when the store cannot serve now.
     fn ping(&self) -> Answer<'_, ()>;

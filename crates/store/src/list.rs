@@ -171,6 +171,8 @@ impl Count {
 struct Scan<'a> {
     filter: &'a Filter,
     payloads: &'a dyn Payloads,
+    /// How often the bytes of an operation may have to be gone through.
+    passes_each: usize,
     operations_left: usize,
     bytes_left: usize,
     /// The place of the one looked at last.
@@ -179,7 +181,14 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn new(filter: &'a Filter, payloads: &'a dyn Payloads, scan_max: usize) -> Self {
-        Self { filter, payloads, operations_left: scan_max.max(1), bytes_left: SCAN_BYTES_MAX, last: None }
+        Self {
+            filter,
+            payloads,
+            passes_each: filter.members().max(1),
+            operations_left: scan_max.max(1),
+            bytes_left: SCAN_BYTES_MAX,
+            last: None,
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -193,7 +202,8 @@ impl<'a> Scan<'a> {
         if self.filter.range().whole {
             return true;
         }
-        self.bytes_left = self.bytes_left.saturating_sub(payload_bytes(operation));
+        let bytes = payload_bytes(operation).saturating_mul(self.passes_each);
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
         self.filter.matches(operation, self.payloads)
     }
 }

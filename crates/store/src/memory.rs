@@ -1,6 +1,7 @@
 //! Operations in memory: the model that other stores are held against, and a store for tests and
 //! for embedded engines that need not outlive their process.
 
+mod documents;
 mod queue;
 mod tables;
 
@@ -11,6 +12,7 @@ use operond_core::OperationId;
 pub(crate) use tables::Tables;
 
 use crate::clock::{Clock, StoreTime, SystemClock};
+use crate::documents::{Collection, Document, DocumentWrite, Stale};
 use crate::list::{Count, CountQuery, ListQuery, Page};
 use crate::request::{Applied, Batch};
 use crate::{Answer, Error, Lookup, Properties, Store};
@@ -71,6 +73,14 @@ impl Store for MemoryStore {
 
     fn purge(&self, limit: usize) -> Answer<'_, usize> {
         ready(self.with(|tables| Ok(tables.purge(self.time.now().at, limit))))
+    }
+
+    fn documents(&self, collection: Collection) -> Answer<'_, Vec<Document>> {
+        ready(self.with(|tables| Ok(tables.documents.all(collection))))
+    }
+
+    fn put_documents(&self, writes: Vec<DocumentWrite>) -> Answer<'_, Result<Vec<Document>, Stale>> {
+        ready(self.with(|tables| Ok(tables.documents.put(writes, self.time.now().at))))
     }
 
     fn ping(&self) -> Answer<'_, ()> {

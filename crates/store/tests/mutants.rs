@@ -6,7 +6,7 @@ use std::sync::Arc;
 use operond_core::Timestamp;
 use operond_store::conformance::mutants::{Flaw, Mutant};
 use operond_store::conformance::{
-    Differential, Subject, batches, claims, fields, keys, lists, lookups, restarts, service, timers,
+    Differential, Subject, batches, claims, documents, fields, keys, lists, lookups, restarts, service, timers,
 };
 use operond_store::{ManualClock, MemoryStore};
 
@@ -61,6 +61,10 @@ caught! {
         restarts::f08_retention_is_held_for_an_hour_after_a_great_step_forwards;
     a_store_that_forgets_its_seal_key_is_caught: ForgetsItsSealKey by
         restarts::a_reopened_store_has_its_seal_key;
+    a_store_that_ignores_versions_is_caught: IgnoresVersions by
+        documents::a_write_of_another_version_is_refused_by_name;
+    a_store_that_puts_half_of_the_documents_is_caught: PutsHalfOfTheDocuments by
+        documents::a_refused_write_leaves_every_document_as_it_was;
     a_store_that_never_closes_is_caught: NeverCloses by
         service::a_closed_store_refuses_everything;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use operond_core::{
-    Any, Completion, FIELDS, IdempotencyKey, Labels, Principal, Rejection, Spec, State, Status, Worker,
+    Any, Completion, FIELDS, IdempotencyKey, Labels, Principal, Rejection, Retention, Spec, State, Status, Worker,
 };
 use operond_engine::{Create, Error};
 
@@ -50,6 +50,40 @@ async fn f11_a_key_used_with_any_other_member_names_that_member() {
         assert_eq!(engine.create(keyed(changed(field))).await, Err(Error::KeyReused(field)));
     }
     assert_eq!(engine.create(keyed(Create::new(spec("render")))).await.unwrap(), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_is_told_by_what_was_said_and_not_by_defaults_that_changed_since() {
+    let engine = engine();
+    let create = |attempts| {
+        let with_defaults = Some(Spec { max_attempts: attempts, ..spec("render") });
+        Create { with_defaults, ..keyed(Create::new(spec("render"))) }
+    };
+    let first = engine.create(create(5)).await.unwrap();
+    assert_eq!(first.spec.max_attempts, 5);
+    assert_eq!(engine.create(create(9)).await.unwrap(), first);
+    assert_eq!(engine.create(Create { with_defaults: None, ..create(9) }).await.unwrap(), first);
+    let said = Create { spec: Spec { max_attempts: 5, ..spec("render") }, ..create(5) };
+    assert_eq!(engine.create(said).await, Err(Error::KeyReused("maxAttempts")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retention_is_the_callers_or_else_that_of_the_defaults_or_else_the_engines() {
+    let engine = engine();
+    let usual = Retention { succeeded: None, ..Retention::same(Some(Duration::from_secs(7))) };
+    let with_defaults = Create {
+        with_defaults: Some(Spec { retention: usual, ..spec("render") }),
+        ..Create::new(Spec { retention: Retention::same(None), ..spec("render") })
+    };
+    let said = Create { retention: Some(Duration::from_secs(9)), ..with_defaults.clone() };
+    let neither = Create { with_defaults: None, ..with_defaults.clone() };
+    for (create, retention) in [
+        (said, Retention::same(Some(Duration::from_secs(9)))),
+        (with_defaults, usual),
+        (neither, engine.retention()),
+    ] {
+        assert_eq!(engine.create(create).await.unwrap().spec.retention, retention);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use operond_core::{Operation, OperationId};
 use operond_store::{
-    Answer, Applied, Batch, Count, CountQuery, Error, ListQuery, Lookup, MemoryStore, Page, Properties, Request, Store,
+    Answer, Applied, Batch, Collection, Count, CountQuery, Document, DocumentWrite, Error, ListQuery, Lookup,
+    MemoryStore, Page, Properties, Request, Stale, Store,
 };
 
 use crate::support::{Virtual, pass};
@@ -186,6 +187,14 @@ impl Store for Rigged {
     fn purge(&self, limit: usize) -> Answer<'_, usize> {
         self.purged.fetch_add(limit, Ordering::SeqCst);
         Box::pin(std::future::ready(Ok(limit)))
+    }
+
+    fn documents(&self, collection: Collection) -> Answer<'_, Vec<Document>> {
+        self.inner.documents(collection)
+    }
+
+    fn put_documents(&self, writes: Vec<DocumentWrite>) -> Answer<'_, Result<Vec<Document>, Stale>> {
+        self.inner.put_documents(writes)
     }
 
     fn ping(&self) -> Answer<'_, ()> {

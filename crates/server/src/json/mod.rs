@@ -48,6 +48,15 @@ impl Types {
         Self { pool: BUILTIN.clone() }
     }
 
+    /// What `pool` holds; the built-in types must be among it.
+    pub(crate) fn new(pool: DescriptorPool) -> Self {
+        Self { pool }
+    }
+
+    pub(crate) fn pool(&self) -> &DescriptorPool {
+        &self.pool
+    }
+
     /// Prints a message, its members in the order of their numbers.
     ///
     /// # Errors

@@ -5,23 +5,27 @@ use std::sync::Arc;
 
 use futures::Stream;
 use futures::stream::unfold;
+use operond_proto::operond::v1::kinds_server::Kinds;
 use operond_proto::operond::v1::operations_server::Operations;
+use operond_proto::operond::v1::types_server::Types;
 use operond_proto::operond::v1::work_server::Work;
 use operond_proto::operond::v1::{
     CancelRequest, Claim, ClaimRequest, ClaimResponse, CompleteRequest, CountRequest, CountResponse, CreateRequest,
-    DeleteRequest, GetOperationRequest, HeartbeatRequest, HeartbeatResponse, ListRequest, ListResponse, Operation,
-    ReleaseRequest, ReportFailureRequest, RetryRequest, StartRequest, WaitRequest, WatchRequest,
+    DeleteRequest, GetKindRequest, GetOperationRequest, HeartbeatRequest, HeartbeatResponse, Kind, ListKindsRequest,
+    ListKindsResponse, ListRequest, ListResponse, ListTypesRequest, ListTypesResponse, Operation, RegisterTypesRequest,
+    RegisterTypesResponse, ReleaseRequest, ReportFailureRequest, RetryRequest, StartRequest, UpdateKindRequest,
+    WaitRequest, WatchRequest,
 };
 use prost::Message;
 use tonic::{Extensions, Request, Response, Status};
 
-use super::{count, list, operations, work};
+use super::{count, kinds, list, operations, types, work};
 use crate::error::ApiError;
 use crate::http::Deadline;
 use crate::service::{Hold, Service};
 use crate::wire::View;
 
-/// Both services of the native face.
+/// The services of the native face.
 #[derive(Clone)]
 pub(crate) struct Grpc(pub(crate) Arc<Service>);
 
@@ -112,6 +116,34 @@ impl Work for Grpc {
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Answer<Operation> {
         self.shown(work::release(&self.0, request.get_ref()).await, request.extensions())
+    }
+}
+
+#[tonic::async_trait]
+impl Types for Grpc {
+    async fn register(&self, request: Request<RegisterTypesRequest>) -> Answer<RegisterTypesResponse> {
+        let (_, extensions, request) = request.into_parts();
+        answer(types::register(&self.0, request).await, &extensions)
+    }
+
+    async fn list(&self, request: Request<ListTypesRequest>) -> Answer<ListTypesResponse> {
+        answer(types::list(&self.0, request.get_ref(), Message::encoded_len), request.extensions())
+    }
+}
+
+#[tonic::async_trait]
+impl Kinds for Grpc {
+    async fn get(&self, request: Request<GetKindRequest>) -> Answer<Kind> {
+        answer(kinds::get(&self.0, request.get_ref()), request.extensions())
+    }
+
+    async fn list(&self, request: Request<ListKindsRequest>) -> Answer<ListKindsResponse> {
+        answer(kinds::list(&self.0, request.get_ref(), Message::encoded_len), request.extensions())
+    }
+
+    async fn update(&self, request: Request<UpdateKindRequest>) -> Answer<Kind> {
+        let (_, extensions, request) = request.into_parts();
+        answer(kinds::update(&self.0, request).await, &extensions)
     }
 }
 

@@ -19,8 +19,8 @@ pub(crate) async fn create(
     request: v1::CreateRequest,
     headers: &HeaderMap,
 ) -> Result<Arc<Operation>, ApiError> {
-    let create = wire::create(request, idempotency_key(headers)?)?;
-    Ok(service.engine.create(create).await?)
+    let (create, open) = wire::create(request, idempotency_key(headers)?)?;
+    Ok(service.engine.create(service.kinds.fill(create, open)).await?)
 }
 
 /// Creates an operation that its producer carries out itself.
@@ -29,7 +29,8 @@ pub(crate) async fn start(
     request: v1::StartRequest,
     headers: &HeaderMap,
 ) -> Result<v1::Claim, ApiError> {
-    let (create, worker, lease) = wire::start(request, idempotency_key(headers)?)?;
+    let (create, open, worker, lease) = wire::start(request, idempotency_key(headers)?)?;
+    let create = service.kinds.fill(create, open);
     let (operation, claimed) = service.engine.start_operation(create, worker, lease).await?;
     let repeated =
         || v1::Claim { operation: Some(service.show(&operation, View::Basic)), ..wire::without_lease(&operation) };

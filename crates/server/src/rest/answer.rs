@@ -12,7 +12,7 @@ use crate::poll_interval::X_OPERATION_POLL_INTERVAL;
 
 /// A message as JSON.
 pub(super) fn message<M: Message + Name>(rest: &Rest<'_>, message: &M) -> Result<Response<Body>, ApiError> {
-    let text = rest.service.types.to_json(message);
+    let text = rest.service.types().to_json(message);
     // Instants and numbers are in range by construction.
     text.map(json).map_err(|error| ApiError::new(Reason::Internal, format!("the answer has no JSON: {error}")))
 }
@@ -41,7 +41,7 @@ pub(super) fn json(text: String) -> Response<Body> {
 
 /// How many bytes a message takes as JSON.
 pub(super) fn json_bytes<M: Message + Name>(rest: &Rest<'_>, message: &M) -> usize {
-    rest.service.types.to_json(message).map_or(0, |text| text.len())
+    rest.service.types().to_json(message).map_or(0, |text| text.len())
 }
 
 /// The answer to HEAD: all but the body, whose length is told.

@@ -70,7 +70,7 @@ fn body<M: Message + Name + Default>(rest: &Rest<'_>) -> Result<M, ApiError> {
 
 fn message<M: Message + Name + Default>(rest: &Rest<'_>, pairs: Vec<(String, String)>) -> Result<M, ApiError> {
     let name = ("name".to_owned(), rest.id.clone());
-    let message = rest.service.types.from_pairs(std::iter::once(name).chain(pairs));
+    let message = rest.service.types().from_pairs(std::iter::once(name).chain(pairs));
     message.map_err(|error| ApiError::json("query", &error))
 }
 

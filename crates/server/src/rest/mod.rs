@@ -6,9 +6,11 @@
 mod answer;
 mod conditional;
 mod google;
+mod kinds;
 mod native;
 mod query;
 mod route;
+mod types;
 mod watch;
 mod yandex;
 
@@ -42,8 +44,8 @@ pub(crate) async fn serve(State(service): State<Arc<Service>>, request: Request<
     let response = outcome.unwrap_or_else(|failure| match (failure, &id) {
         (Failure::Refused(refusal), Some(id)) => refusal.into_response(form, id),
         // Without the layers around the router there is no id to tell.
-        (Failure::Refused(refusal), None) => refused(&refusal).into_response(form, None, &service.types),
-        (Failure::Error(error), id) => error.into_response(form, id.as_ref(), &service.types),
+        (Failure::Refused(refusal), None) => refused(&refusal).into_response(form, None, &service.types()),
+        (Failure::Error(error), id) => error.into_response(form, id.as_ref(), &service.types()),
     });
     if head { answer::without_body(response) } else { response }
 }
@@ -75,7 +77,7 @@ async fn called(service: &Arc<Service>, request: Request<Body>) -> Result<Respon
     let Route { id, calls } = route::find(parts.uri.path())?;
     let call = route::choose(calls, &parts.method)?;
     // Answers to GET and HEAD depend on nothing but the URL.
-    let body = if parts.method == Method::POST || parts.method == Method::DELETE {
+    let body = if matches!(parts.method, Method::POST | Method::PUT | Method::DELETE) {
         read_body(body).await.map_err(Failure::Refused)?
     } else {
         Bytes::new()
@@ -112,6 +114,11 @@ async fn handle(call: Call, rest: Rest<'_>) -> Result<Response<Body>, ApiError> 
         Call::Complete => native::complete(&rest).await,
         Call::Retry => native::retry(&rest).await,
         Call::Release => native::release(&rest).await,
+        Call::TypesRegister => types::register(&rest).await,
+        Call::TypesList => types::list(&rest),
+        Call::KindsList => kinds::list(&rest),
+        Call::KindsGet => kinds::get(&rest),
+        Call::KindsUpdate => kinds::update(&rest).await,
     }
 }
 
@@ -126,14 +133,14 @@ impl Rest<'_> {
         if self.body.is_empty() {
             return Ok(M::default());
         }
-        self.service.types.from_json(&self.body).map_err(|error| ApiError::json("body", &error))
+        self.service.types().from_json(&self.body).map_err(|error| ApiError::json("body", &error))
     }
 
     /// The message in the query; `id` is the member that the path names.
     fn query<M: Message + Name + Default>(&self, id: Option<&str>) -> Result<M, ApiError> {
         let pairs = query::pairs(self.parts.uri.query())?;
         let id = id.map(|member| (member.to_owned(), self.id.clone()));
-        let message = self.service.types.from_pairs(id.into_iter().chain(pairs));
+        let message = self.service.types().from_pairs(id.into_iter().chain(pairs));
         message.map_err(|error| ApiError::json("query", &error))
     }
 
@@ -143,7 +150,7 @@ impl Rest<'_> {
             return Err(ApiError::invalid(quote(name), "is no query parameter of this call: `wait` is the only one"));
         }
         let message: v1::GetOperationRequest =
-            self.service.types.from_pairs(pairs).map_err(|error| ApiError::json("query", &error))?;
+            self.service.types().from_pairs(pairs).map_err(|error| ApiError::json("query", &error))?;
         let wait = wire::parse_duration("wait", message.wait.as_ref())?;
         Ok(Hold { wait, seen: seen.revision(), deadline: None })
     }

@@ -36,6 +36,11 @@ pub(super) enum Call {
     Complete,
     Retry,
     Release,
+    TypesRegister,
+    TypesList,
+    KindsList,
+    KindsGet,
+    KindsUpdate,
 }
 
 /// What a path stands for.
@@ -77,6 +82,13 @@ pub(super) fn find(path: &str) -> Result<Route, ApiError> {
             (id, Some("cancel")) => (id, only(&(Method::POST, Call::Cancel))),
             _ => return Err(unknown(path)),
         },
+        ["api", "v1", "types"] => ("", only(&(Method::GET, Call::TypesList))),
+        ["api", "v1", "types:register"] => ("", only(&(Method::POST, Call::TypesRegister))),
+        ["api", "v1", "kinds"] => ("", only(&(Method::GET, Call::KindsList))),
+        // Kinds may have colons: no verb is looked for.
+        ["api", "v1", "kinds", name] => {
+            (name, [(Method::GET, Call::KindsGet), (Method::PUT, Call::KindsUpdate)].as_slice())
+        }
         ["api", "v1", "work:claim"] => ("", only(&(Method::POST, Call::Claim))),
         ["api", "v1", "work:heartbeat"] => ("", only(&(Method::POST, Call::Heartbeat))),
         ["api", "v1", "work:reportFailure"] => ("", only(&(Method::POST, Call::ReportFailure))),

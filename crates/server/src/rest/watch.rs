@@ -56,7 +56,7 @@ impl Events {
     }
 
     fn event(&self, operation: &Operation) -> String {
-        let json = self.service.types.to_json(&self.service.show(operation, View::Basic));
+        let json = self.service.types().to_json(&self.service.show(operation, View::Basic));
         match json {
             Ok(json) => format!("id: {}\ndata: {json}\n\n", operation.revision),
             // Instants and numbers are in range by construction.

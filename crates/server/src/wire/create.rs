@@ -11,17 +11,41 @@ use operond_proto::operond::v1;
 use super::payload::parse_any;
 use super::time::parse_duration;
 
-/// Reads a create; `key` is the one of the request header, if any.
-pub(crate) fn create(request: v1::CreateRequest, key: Option<&str>) -> Result<Create, Invalid> {
-    read(request, key, ATTEMPTS_DEFAULT)
+/// Which members a request leaves open that its [`Spec`] has a default of the server for. What the spec can leave
+/// open, too, is not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Open {
+    pub(crate) cancellable: bool,
+    pub(crate) clean_up_on_cancel: bool,
+    pub(crate) max_attempts: bool,
+    pub(crate) cancel_grace: bool,
 }
 
-/// Reads a start: the create, who carries it out, and for how long it is leased at first.
-pub(crate) fn start(request: v1::StartRequest, key: Option<&str>) -> Result<(Create, Worker, Duration), Invalid> {
+/// Reads a create, and what it leaves open; `key` is the one of the request header, if any.
+pub(crate) fn create(request: v1::CreateRequest, key: Option<&str>) -> Result<(Create, Open), Invalid> {
+    let open = Open::of(&request);
+    Ok((read(request, key, ATTEMPTS_DEFAULT)?, open))
+}
+
+/// Reads a start: the create, what it leaves open, who carries it out, and for how long it is leased at first.
+pub(crate) fn start(request: v1::StartRequest, key: Option<&str>) -> Result<(Create, Open, Worker, Duration), Invalid> {
     let (create, worker, lease) = request.into_parts();
+    // Its attempts are never open: start has a default of its own (CONTRACT §3).
+    let open = Open { max_attempts: false, ..Open::of(&create) };
     let create = read(create, key, ATTEMPTS_DEFAULT_START)?;
     let lease = parse_duration("leaseDuration", lease.as_ref())?.unwrap_or(LEASE_DEFAULT);
-    Ok((create, Worker::new(&worker)?, lease))
+    Ok((create, open, Worker::new(&worker)?, lease))
+}
+
+impl Open {
+    fn of(request: &v1::CreateRequest) -> Self {
+        Self {
+            cancellable: request.cancellable.is_none(),
+            clean_up_on_cancel: request.clean_up_on_cancel.is_none(),
+            max_attempts: request.max_attempts.is_none(),
+            cancel_grace: request.cancel_grace.is_none(),
+        }
+    }
 }
 
 fn read(request: v1::CreateRequest, key: Option<&str>, attempts: u32) -> Result<Create, Invalid> {
@@ -64,7 +88,8 @@ fn idempotency_key(member: Option<&str>, header: Option<&str>) -> Result<Option<
     IdempotencyKey::parse(KEY, key).map(Some)
 }
 
-fn type_name(field: &str, name: Option<String>) -> Result<Option<Arc<str>>, Invalid> {
+/// Reads the name of a message type.
+pub(crate) fn type_name(field: &str, name: Option<String>) -> Result<Option<Arc<str>>, Invalid> {
     match name {
         Some(name) if name.rsplit('/').next().is_none_or(str::is_empty) => {
             Err(Invalid::malformed(field, "names no type: expected the full name of a message"))
@@ -85,14 +110,17 @@ mod tests {
 
     #[test]
     fn what_is_absent_has_the_defaults_of_the_contract() {
-        let Create { spec, metadata, retention, key } = create(request(), None).unwrap();
+        let (Create { spec, with_defaults, metadata, retention, key }, open) = create(request(), None).unwrap();
         assert_eq!(spec, Spec::new(Kind::new("render").unwrap()));
         assert_eq!((spec.tenant.as_str(), spec.created_by.as_str()), ("default", "anonymous"));
         assert_eq!((spec.max_attempts, spec.cancellable), (3, true));
-        assert_eq!((metadata, retention, key), (None, None, None));
+        assert_eq!((with_defaults, metadata, retention, key), (None, None, None, None));
+        let all = Open { cancellable: true, clean_up_on_cancel: true, max_attempts: true, cancel_grace: true };
+        assert_eq!(open, all);
 
         let request = v1::StartRequest { kind: "render".into(), worker: "w".into(), ..Default::default() };
-        let (create, worker, lease) = start(request, None).unwrap();
+        let (create, open, worker, lease) = start(request, None).unwrap();
+        assert_eq!(open, Open { max_attempts: false, ..all });
         assert_eq!((create.spec.max_attempts, worker.as_str(), lease), (1, "w", Duration::from_secs(30)));
     }
 
@@ -100,7 +128,7 @@ mod tests {
     fn the_idempotency_key_may_come_by_member_or_header_but_not_as_two() {
         let with = |member: Option<&str>, header| {
             let request = v1::CreateRequest { idempotency_key: member.map(Into::into), ..request() };
-            create(request, header).map(|create| create.key.map(|key| key.as_str().to_owned()))
+            create(request, header).map(|(create, _)| create.key.map(|key| key.as_str().to_owned()))
         };
         assert_eq!(with(None, None), Ok(None));
         assert_eq!(with(Some("a"), None), Ok(Some("a".into())));
@@ -114,7 +142,7 @@ mod tests {
     #[test]
     fn retention_of_zero_is_told_from_none() {
         let request = v1::CreateRequest { retention: Some(prost_types::Duration::default()), ..request() };
-        assert_eq!(create(request, None).unwrap().retention, Some(Duration::ZERO));
+        assert_eq!(create(request, None).unwrap().0.retention, Some(Duration::ZERO));
     }
 
     #[test]

@@ -9,8 +9,8 @@ mod payload;
 mod time;
 mod work;
 
-pub(crate) use create::{create, start};
+pub(crate) use create::{Open, create, start, type_name};
 pub(crate) use operation::{View, google, native, yandex};
 pub(crate) use payload::{parse_any, parse_progress, parse_status};
-pub(crate) use time::{duration, parse_duration};
+pub(crate) use time::{duration, parse_duration, timestamp};
 pub(crate) use work::{ask, claim, completion, standing, without_lease};

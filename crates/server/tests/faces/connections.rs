@@ -30,7 +30,8 @@ pub(crate) async fn start() -> Running {
     let engine = Engine::start(Arc::new(MemoryStore::default()), Options::default());
     let server = Server::bind(vec![Listen::plaintext("127.0.0.1:0".parse().unwrap())]).await.unwrap();
     let address = server.addresses().next().unwrap();
-    let app = layers(router(engine.clone(), Settings::new("localhost")), &GuardOptions { advertised: None });
+    let app =
+        layers(router(engine.clone(), Settings::new("localhost")).await.unwrap(), &GuardOptions { advertised: None });
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(server.serve(app, shutdown.clone(), SHUTDOWN_GRACE));

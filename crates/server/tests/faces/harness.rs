@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
+use futures::FutureExt;
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use operond_core::{OperationId, Timestamp};
@@ -58,7 +59,16 @@ impl Faces {
         set(&mut settings);
         let health = settings.health.clone();
         let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
-        let app = layers(router(engine.clone(), settings), &guards);
+        let app = layers(routed(&engine, settings), &guards);
+        Self { engine, app, health, store }
+    }
+
+    /// Other faces of the same engine, as after a restart: they know what is stored.
+    pub(crate) fn begun_anew(&self) -> Self {
+        let settings = Settings::new(ADVERTISED);
+        let (engine, health, store) = (self.engine.clone(), settings.health.clone(), Arc::clone(&self.store));
+        let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
+        let app = layers(routed(&engine, settings), &guards);
         Self { engine, app, health, store }
     }
 
@@ -121,6 +131,11 @@ impl Faces {
         let page = self.store.list(&query).await.unwrap();
         page.operations.iter().map(|operation| (operation.id.clone(), operation.revision)).collect()
     }
+}
+
+/// The faces of an engine over the in-memory store, which answers at once.
+pub(crate) fn routed(engine: &Engine, settings: Settings) -> Router {
+    router(engine.clone(), settings).now_or_never().expect("no store is waited for").unwrap()
 }
 
 impl Rest {

@@ -8,6 +8,7 @@ mod connections;
 mod endpoints;
 mod google;
 mod harness;
+mod kinds;
 mod leases;
 mod life;
 mod limits;

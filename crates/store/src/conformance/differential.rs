@@ -73,8 +73,8 @@ impl Differential {
 }
 
 impl Differential {
-    /// Compares `queries` lists that are made up at random, each page by page to its end or for
-    /// [`PAGES_MAX`] pages, and as many counts. Says how many operations were on those pages.
+    /// Compares `queries` lists that are made up at random, each for a few pages, and as many counts.
+    /// Says how many operations were on those pages.
     ///
     /// The first difference panics; the seed is printed then.
     pub fn lists(self, queries: usize, left: &dyn Store, right: &dyn Store) -> usize {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use operond_core::OperationId;
 
+use crate::documents::{Collection, Document, DocumentWrite, Stale};
 use crate::list::{Count, CountQuery, ListQuery, Page};
 use crate::request::{Applied, Batch};
 use crate::{Answer, Error, Lookup, Properties, Store};
@@ -79,6 +80,14 @@ macro_rules! as_the_store_within {
 
         fn purge(&self, limit: usize) -> Answer<'_, usize> {
             self.store.purge(limit)
+        }
+
+        fn documents(&self, collection: Collection) -> Answer<'_, Vec<Document>> {
+            self.store.documents(collection)
+        }
+
+        fn put_documents(&self, writes: Vec<DocumentWrite>) -> Answer<'_, Result<Vec<Document>, Stale>> {
+            self.store.put_documents(writes)
         }
 
         fn ping(&self) -> Answer<'_, ()> {

@@ -121,6 +121,10 @@ pub fn a_page_stops_looking_when_it_has_seen_enough_bytes(subject: &mut dyn Subj
     let page = rig.list(&none);
     assert_eq!((page.operations.len(), page.next), (0, Some(Cursor::of(&made[looked_at - 1]))));
     assert_eq!(read_pages(&rig, &none, |_| {}), []);
+    let asks_thrice =
+        ListQuery { order: Order::OldestFirst, ..filtered("response.a = 1 OR response.b = 1 metadata.c = 1") };
+    let looked_at = SCAN_BYTES_MAX.div_ceil(3 * each);
+    assert_eq!(rig.list(&asks_thrice).next, Some(Cursor::of(&made[looked_at - 1])), "each member is looked for");
     assert_eq!(rig.list(&query()).operations.len(), made.len(), "nothing is looked at without a filter");
 }
 

@@ -51,7 +51,7 @@ macro_rules! cases {
     };
 }
 
-cases! { fields lookups batches keys claims timers lists filtering service restarts }
+cases! { fields lookups batches keys claims timers lists filtering documents service restarts }
 
 use std::sync::Arc;
 
@@ -194,6 +194,16 @@ macro_rules! conformance_suite {
                 a_count_is_that_of_the_list
                 a_count_says_when_there_may_be_more
             }
+            documents {
+                a_new_store_has_no_documents
+                a_document_reads_back_with_its_version_and_time
+                documents_of_a_collection_are_listed_by_name
+                names_mean_nothing_to_another_collection
+                a_write_of_another_version_is_refused_by_name
+                a_refused_write_leaves_every_document_as_it_was
+                a_document_named_twice_in_one_write_is_written_twice
+                a_document_of_four_mebibytes_reads_back
+            }
             service {
                 an_open_store_serves
                 a_closed_store_refuses_everything
@@ -218,6 +228,8 @@ macro_rules! conformance_restart_suite {
                 a_worker_goes_on_with_its_lease_after_a_restart
                 a_lease_that_ended_while_nobody_served_is_started_anew
                 a_reopened_store_has_its_seal_key
+                a_reopened_store_has_its_documents
+                f08_the_clock_does_not_go_back_behind_a_document
                 f08_the_clock_does_not_go_back_when_the_calendar_did
                 f08_the_clock_does_not_go_back_behind_a_bare_heartbeat
                 f08_retention_is_held_for_an_hour_after_a_great_step_forwards

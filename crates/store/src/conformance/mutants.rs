@@ -12,6 +12,7 @@ use operond_core::{Command, Now, OperationId, Stored, Timestamp, decide};
 use super::Subject;
 use super::make::{DAY, id};
 use crate::clock::{ManualClock, StoreTime};
+use crate::documents::{Collection, Document, DocumentWrite, Stale};
 use crate::list::{Count, CountQuery, Cursor, ListQuery, Order, Page};
 use crate::memory::{Tables, ready};
 use crate::request::{Applied, Batch, Reply, Request};
@@ -59,6 +60,10 @@ pub enum Flaw {
     NeverHoldsRetention,
     /// Makes a new seal key each time it is opened.
     ForgetsItsSealKey,
+    /// Writes documents over newer ones.
+    IgnoresVersions,
+    /// Stores those documents of a refused write that came first.
+    PutsHalfOfTheDocuments,
     /// Serves on when it is closed.
     NeverCloses,
 }
@@ -85,6 +90,8 @@ impl Flaw {
         Self::ForgetsTheTime,
         Self::NeverHoldsRetention,
         Self::ForgetsItsSealKey,
+        Self::IgnoresVersions,
+        Self::PutsHalfOfTheDocuments,
         Self::NeverCloses,
     ];
 }
@@ -158,6 +165,14 @@ impl Store for FlawedStore {
     fn purge(&self, limit: usize) -> Answer<'_, usize> {
         let early = if self.has(Flaw::PurgesTooEarly) { DAY } else { Duration::ZERO };
         ready(self.with(|kept| Ok(kept.tables.purge(self.now().at.after(early), limit))))
+    }
+
+    fn documents(&self, collection: Collection) -> Answer<'_, Vec<Document>> {
+        ready(self.with(|kept| Ok(kept.tables.documents.all(collection))))
+    }
+
+    fn put_documents(&self, writes: Vec<DocumentWrite>) -> Answer<'_, Result<Vec<Document>, Stale>> {
+        ready(self.with(|kept| Ok(self.put(kept, writes))))
     }
 
     fn ping(&self) -> Answer<'_, ()> {
@@ -279,6 +294,22 @@ impl FlawedStore {
             }
             found => found,
         }
+    }
+
+    fn put(&self, kept: &mut Kept, mut writes: Vec<DocumentWrite>) -> Result<Vec<Document>, Stale> {
+        let at = self.now().at;
+        kept.last_stored = Some(at);
+        let documents = &mut kept.tables.documents;
+        if self.has(Flaw::IgnoresVersions) {
+            for write in &mut writes {
+                let there = documents.all(write.collection).into_iter().find(|document| document.name == write.name);
+                write.replaces = there.map_or(0, |document| document.version);
+            }
+        }
+        if self.has(Flaw::PutsHalfOfTheDocuments) {
+            return writes.into_iter().map(|write| documents.put_one(write, at)).collect();
+        }
+        documents.put(writes, at)
     }
 
     fn read_page(&self, kept: &Kept, query: &ListQuery) -> Page {

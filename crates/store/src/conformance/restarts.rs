@@ -6,12 +6,13 @@ use operond_core::limits::{CLOCK_STEP, RETENTION_HOLD, TOMBSTONE_LIFE};
 use operond_core::{EventKind, Gone, Operation, Retention, Spec, State};
 
 use super::Subject;
+use super::documents::new;
 use super::fields::everything_set;
 use super::make::{
     self, DAY, HOUR, LEASE, SECOND, TICK, cancel, complete, fingerprint, heartbeat, kind, retry, tenant,
 };
 use super::rig::{Rig, created, ids};
-use crate::Lookup;
+use crate::{Collection, DocumentWrite, Lookup};
 use crate::request::Refusal;
 
 pub fn a_reopened_store_has_every_operation_as_it_was(subject: &mut dyn Subject) {
@@ -95,6 +96,24 @@ pub fn a_reopened_store_has_its_seal_key(subject: &mut dyn Subject) {
     let seal_key = rig.store.properties().seal_key;
     rig.reopen();
     assert_eq!(rig.store.properties().seal_key, seal_key, "page tokens outlive a restart");
+}
+
+pub fn a_reopened_store_has_its_documents(subject: &mut dyn Subject) {
+    let mut rig = Rig::new(subject);
+    let first = rig.put(&[new("a", b"one"), new("b", b"")]).expect("both are new");
+    let again = DocumentWrite { replaces: 1, ..new("a", b"two") };
+    let second = rig.put(&[again]).expect("its version is 1");
+    rig.reopen();
+    assert_eq!(rig.documents(Collection::Types), [second[0].clone(), first[1].clone()]);
+}
+
+pub fn f08_the_clock_does_not_go_back_behind_a_document(subject: &mut dyn Subject) {
+    let mut rig = Rig::new(subject);
+    rig.advance(DAY);
+    let stored = rig.put(&[new("a", b"")]).expect("it is new").remove(0);
+    rig.clock.set_wall(stored.modified_at.before(HOUR));
+    rig.reopen();
+    assert!(rig.create("work").created_at >= stored.modified_at, "{}", stored.modified_at);
 }
 
 pub fn f08_the_clock_does_not_go_back_when_the_calendar_did(subject: &mut dyn Subject) {

@@ -4,7 +4,7 @@ use super::Subject;
 use super::block_on::block_on;
 use super::make::{DAY, batch};
 use super::rig::{Rig, query};
-use crate::Error;
+use crate::{Collection, Error};
 
 pub fn an_open_store_serves(subject: &mut dyn Subject) {
     let rig = Rig::new(subject);
@@ -23,8 +23,11 @@ pub fn a_closed_store_refuses_everything(subject: &mut dyn Subject) {
         block_on(rig.store.get(&created.id)).map(drop),
         block_on(rig.store.list(&query())).map(drop),
         block_on(rig.store.purge(1)).map(drop),
+        block_on(rig.store.documents(Collection::Types)).map(drop),
+        block_on(rig.store.put_documents(vec![])).map(drop),
     ];
-    for (call, answer) in ["ping", "empty update", "update", "get", "list", "purge"].into_iter().zip(answers) {
+    let calls = ["ping", "empty update", "update", "get", "list", "purge", "documents", "put_documents"];
+    for (call, answer) in calls.into_iter().zip(answers) {
         assert!(matches!(answer, Err(Error::Unavailable(_))), "{call} answers {answer:?}");
     }
 }

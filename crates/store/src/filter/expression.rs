@@ -28,7 +28,7 @@ pub(super) enum Test {
     HasLabel(Box<str>),
     HasLabels,
     Instant(InstantField, Comparator, i128),
-    HasInstant(InstantField),
+    HasStarted,
     ErrorCode(Comparator, i32),
     ErrorMessage(TextTest),
     HasMetadata,
@@ -80,6 +80,15 @@ impl Expression {
         if expressions.len() == 1 { expressions.remove(0) } else { Self::Any(expressions) }
     }
 
+    /// How many members of payloads it asks about.
+    pub(super) fn members(&self) -> usize {
+        match self {
+            Self::All(inner) | Self::Any(inner) => inner.iter().map(Self::members).sum(),
+            Self::Not(inner) => inner.members(),
+            Self::Test(test) => usize::from(matches!(test, Test::Member(..))),
+        }
+    }
+
     /// Goes no deeper than filters may be nested.
     pub(super) fn holds(&self, subject: &Subject<'_>) -> bool {
         match self {
@@ -104,7 +113,7 @@ impl Test {
                 let instant = field.of(operation);
                 instant.is_some_and(|instant| comparator.accepts(nanos_of(instant).cmp(nanos)))
             }
-            Self::HasInstant(field) => field.of(operation).is_some(),
+            Self::HasStarted => operation.started_at.is_some(),
             Self::ErrorCode(comparator, code) => {
                 subject.error().is_some_and(|error| comparator.accepts(error.code.cmp(code)))
             }

@@ -135,7 +135,7 @@ impl Restriction<'_> {
         if self.asks_for_anything() {
             return Ok(match field {
                 InstantField::Finished => Test::State(States::DONE),
-                InstantField::Started => Test::HasInstant(field),
+                InstantField::Started => Test::HasStarted,
                 InstantField::Created | InstantField::Modified => Test::State(States::ALL),
             });
         }

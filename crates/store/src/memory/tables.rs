@@ -8,6 +8,7 @@ use std::sync::Arc;
 use operond_core::limits::{KEY_LIFE_MIN, TOMBSTONE_LIFE};
 use operond_core::{Gone, IdempotencyKey, KeyRecord, Now, Operation, OperationId, Tenant, Timer, Timestamp};
 
+use super::documents::Documents;
 use super::queue::Queue;
 use crate::filter::Range;
 use crate::list::{Count, CountQuery, Cursor, ListQuery, Order, Page};
@@ -28,6 +29,7 @@ pub(crate) struct Tables {
     tombstones_by_age: BTreeSet<(Timestamp, OperationId)>,
     keys: BTreeMap<(Tenant, IdempotencyKey), KeyRecord>,
     keys_by_age: BTreeSet<(Timestamp, Tenant, IdempotencyKey)>,
+    pub(crate) documents: Documents,
 }
 
 impl Tables {

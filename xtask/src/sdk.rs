@@ -1,5 +1,6 @@
 //! The client SDKs that the tests drive, unmodified and at pinned versions, under `target/sdk`.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,10 +9,12 @@ use anyhow::{Context, bail, ensure};
 
 /// Where the tests find the SDKs.
 pub(crate) struct Sdks {
-    /// A Python that can import `yandexcloud`.
+    /// A Python that can import `yandexcloud` and `google.api_core`.
     pub(crate) python: PathBuf,
-    /// A directory for `NODE_PATH` that holds `@yandex-cloud/nodejs-sdk`.
+    /// A directory for `NODE_PATH` that holds `@yandex-cloud/nodejs-sdk` and `google-gax`.
     pub(crate) node_modules: PathBuf,
+    /// A program that drives the crate `google-cloud-longrunning`.
+    pub(crate) rust: PathBuf,
 }
 
 /// Installs what is missing or was installed from other requirements; the rest is left as it is.
@@ -22,7 +25,7 @@ pub(crate) fn set_up() -> anyhow::Result<Sdks> {
     let directory = crate::root().join("target/sdk");
     let scripts = crate::root().join("crates/operond/tests/sdk");
     let python = Environment {
-        title: "Python SDK",
+        title: "Python SDKs",
         home: directory.join("venv"),
         product: "bin/python",
         requirements: vec![scripts.join("python/requirements.txt")],
@@ -30,7 +33,7 @@ pub(crate) fn set_up() -> anyhow::Result<Sdks> {
         install: install_python,
     };
     let node = Environment {
-        title: "Node SDK",
+        title: "Node SDKs",
         home: directory.join("node"),
         product: "node_modules",
         requirements: ["package.json", "package-lock.json", ".npmrc"]
@@ -39,7 +42,21 @@ pub(crate) fn set_up() -> anyhow::Result<Sdks> {
         tools: &[NODE, NPM],
         install: install_node,
     };
-    Ok(Sdks { python: python.ensure()?, node_modules: node.ensure()? })
+    let rust = build_rust(&scripts.join("rust"), &directory.join("rust"))?;
+    Ok(Sdks { python: python.ensure()?, node_modules: node.ensure()?, rust })
+}
+
+/// Cargo itself knows what is built already, from which sources and versions: it needs no stamp.
+fn build_rust(project: &Path, target: &Path) -> anyhow::Result<PathBuf> {
+    println!("==> Rust SDK: cargo build (the first time a minute or so)");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    run(Command::new(cargo)
+        .args(["build", "--quiet", "--locked", "--manifest-path"])
+        .arg(project.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target))
+    .context("building the Rust SDK's program")?;
+    Ok(target.join("debug/operond-sdk-tests"))
 }
 
 /// One SDK's directory, made from files that pin its contents.

@@ -35,6 +35,7 @@ fn cargo_test(arguments: &[&str], sdks: &Sdks) -> anyhow::Result<ExitCode> {
         .current_dir(crate::root())
         .env("OPEROND_SDK_PYTHON", &sdks.python)
         .env("OPEROND_SDK_NODE_MODULES", &sdks.node_modules)
+        .env("OPEROND_SDK_RUST", &sdks.rust)
         .status()
         .context("starting cargo test")?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());

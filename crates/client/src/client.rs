@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use operond_proto::operond::v1::kinds_client::KindsClient;
 use operond_proto::operond::v1::operations_client::OperationsClient;
+use operond_proto::operond::v1::types_client::TypesClient;
 use operond_proto::operond::v1::work_client::WorkClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Response, Status};
@@ -39,6 +41,8 @@ impl Options {
 pub struct Client {
     pub(crate) operations: OperationsClient<Channel>,
     pub(crate) work: WorkClient<Channel>,
+    pub(crate) types: TypesClient<Channel>,
+    pub(crate) kinds: KindsClient<Channel>,
     shared: Arc<Shared>,
 }
 
@@ -91,7 +95,13 @@ impl Client {
 
     fn over(shared: Arc<Shared>) -> Self {
         let channel = (shared.dial)();
-        Self { operations: OperationsClient::new(channel.clone()), work: WorkClient::new(channel), shared }
+        Self {
+            operations: OperationsClient::new(channel.clone()),
+            work: WorkClient::new(channel.clone()),
+            types: TypesClient::new(channel.clone()),
+            kinds: KindsClient::new(channel),
+            shared,
+        }
     }
 }
 

@@ -27,7 +27,13 @@ use crate::payload;
 /// ```
 #[must_use]
 pub fn operation(operation: &v1::Operation) -> impl Serialize + '_ {
-    OperationJson::from(operation)
+    operation_by(operation, &any)
+}
+
+/// The same with payloads as `payload` prints them: by types that this crate does not know, for example.
+#[must_use]
+pub fn operation_by<'a>(operation: &'a v1::Operation, payload: &dyn Fn(&Any) -> Json) -> impl Serialize + use<'a> {
+    OperationJson::of(operation, payload)
 }
 
 /// An Any with the `@type` it says.
@@ -83,6 +89,10 @@ pub fn timestamp(timestamp: &Timestamp) -> String {
 /// A `google.rpc.Status`: the error of an operation.
 #[must_use]
 pub fn status(status: &rpc::Status) -> Json {
+    status_by(status, &any)
+}
+
+fn status_by(status: &rpc::Status, payload: &dyn Fn(&Any) -> Json) -> Json {
     let mut members = Map::new();
     if status.code != 0 {
         members.insert("code".into(), status.code.into());
@@ -91,7 +101,7 @@ pub fn status(status: &rpc::Status) -> Json {
         members.insert("message".into(), status.message.clone().into());
     }
     if !status.details.is_empty() {
-        members.insert("details".into(), status.details.iter().map(any).collect());
+        members.insert("details".into(), status.details.iter().map(payload).collect());
     }
     Json::Object(members)
 }
@@ -230,12 +240,12 @@ struct OperationJson<'a> {
     unattended: bool,
 }
 
-impl<'a> From<&'a v1::Operation> for OperationJson<'a> {
-    fn from(from: &'a v1::Operation) -> Self {
+impl<'a> OperationJson<'a> {
+    fn of(from: &'a v1::Operation, payload: &dyn Fn(&Any) -> Json) -> Self {
         let time = |at: &Option<Timestamp>| at.as_ref().map(timestamp);
         let (error, response) = match &from.result {
-            Some(operation::Result::Error(error)) => (Some(status(error)), None),
-            Some(operation::Result::Response(response)) => (None, Some(any(response))),
+            Some(operation::Result::Error(error)) => (Some(status_by(error, payload)), None),
+            Some(operation::Result::Response(response)) => (None, Some(payload(response))),
             None => (None, None),
         };
         Self {
@@ -245,7 +255,7 @@ impl<'a> From<&'a v1::Operation> for OperationJson<'a> {
             created_by: &from.created_by,
             modified_at: time(&from.modified_at),
             done: from.done,
-            metadata: from.metadata.as_ref().map(any),
+            metadata: from.metadata.as_ref().map(payload),
             error,
             response,
             kind: &from.kind,
@@ -255,7 +265,7 @@ impl<'a> From<&'a v1::Operation> for OperationJson<'a> {
             progress: from.progress.as_ref().map(progress),
             attempt: from.attempt,
             max_attempts: from.max_attempts,
-            last_attempt_error: from.last_attempt_error.as_ref().map(status),
+            last_attempt_error: from.last_attempt_error.as_ref().map(|error| status_by(error, payload)),
             available_at: time(&from.available_at),
             worker: &from.worker,
             lease_expires_at: time(&from.lease_expires_at),
@@ -271,7 +281,7 @@ impl<'a> From<&'a v1::Operation> for OperationJson<'a> {
             finished_at: time(&from.finished_at),
             expires_at: time(&from.expires_at),
             revision: &from.revision,
-            input: from.input.as_ref().map(any),
+            input: from.input.as_ref().map(payload),
             events: from
                 .events
                 .iter()

@@ -38,6 +38,7 @@ mod new_operation;
 mod operations;
 pub mod payload;
 mod retry;
+mod types;
 mod wait;
 mod watch;
 mod work;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use operond_engine::{Engine, Options};
 use operond_server::http::{GuardOptions, layers};
+use operond_server::json::Types;
 use operond_server::net::{Listen, SHUTDOWN_GRACE, Server};
 use operond_server::tls::{self, DevIdentity};
 use operond_server::{Health, Settings, router};
@@ -30,7 +31,7 @@ pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
             .await?;
     let [plain, tls] = two(&server);
     let advertised = args.advertise.unwrap_or_else(|| format!("localhost:{}", tls.port()));
-    let settings = settings(&args.faces, &advertised);
+    let settings = settings(&args.faces, &advertised)?;
     let running = Running::start(&args.data.join("operond.db"), server, settings)?;
     print!("{}", banner::dev(plain, &advertised, identity.ca_path(), args.demo));
     let demo = args.demo.then(|| demo::serve(format!("http://{plain}"), running.stopping.clone()));
@@ -51,7 +52,7 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
     let addresses: Vec<SocketAddr> = server.addresses().collect();
     let public = addresses.last().context("a server listens somewhere")?;
     let advertised = args.advertise.unwrap_or_else(|| public.to_string());
-    let running = Running::start(&path, server, settings(&args.faces, &advertised))?;
+    let running = Running::start(&path, server, settings(&args.faces, &advertised)?)?;
     print!("{}", banner::serve(&addresses, &advertised, &path));
     running.serve(None::<std::future::Ready<()>>).await
 }
@@ -110,9 +111,18 @@ async fn stop(engine: &Engine, health: &Health, stopping: &CancellationToken) ->
     Ok(ExitCode::SUCCESS)
 }
 
-fn settings(faces: &args::Faces, advertised: &str) -> Settings {
+fn settings(faces: &args::Faces, advertised: &str) -> Result<Settings> {
     let collection = faces.google_collection.clone();
-    Settings { held_get: faces.held_get, collection, ..Settings::new(advertised) }
+    let types = types(&faces.descriptors)?;
+    Ok(Settings { held_get: faces.held_get, collection, types, ..Settings::new(advertised) })
+}
+
+/// The types to begin with: what is built in, and what is in these descriptor sets.
+fn types(descriptors: &[PathBuf]) -> Result<Types> {
+    descriptors.iter().try_fold(Types::builtin(), |types, path| {
+        let set = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        types.with_descriptor_set(&set).with_context(|| format!("cannot use the message types in {}", path.display()))
+    })
 }
 
 /// The file in `sqlite:PATH`.

@@ -30,11 +30,10 @@ pub(crate) fn page<'a, I, T>(
     key: &[u8; 32],
     list: List,
     asked: PageAsked<'_>,
-    named: impl Iterator<Item = (&'a str, I)>,
+    mut named: impl Iterator<Item = (&'a str, I)>,
     show: impl Fn(I) -> (T, usize),
 ) -> Result<(Vec<T>, String), ApiError> {
     let limit = page_size(asked.page_size)?;
-    let mut named = named;
     if !asked.page_token.is_empty() && !named.any(|(name, _)| token(key, list, name) == asked.page_token) {
         let problem = "is not one that this list gave: begin again without one";
         let message = format!("pageToken {problem}");
@@ -66,3 +65,52 @@ fn token(key: &[u8; 32], list: List, name: &str) -> String {
 /// The key seals other things, too.
 const CONTEXT: &[u8] = b"operond name token 1";
 const TOKEN_BYTES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 32] = [7; 32];
+
+    fn pages(page_size: i32, bytes: usize, names: &[&str]) -> Vec<String> {
+        let (mut page_token, mut pages) = (String::new(), Vec::new());
+        loop {
+            let asked = PageAsked { page_size, page_token: &page_token };
+            let named = names.iter().map(|name| (*name, *name));
+            let (items, next) = page(&KEY, List::Kinds, asked, named, |name| (name, bytes)).unwrap();
+            pages.push(items.concat());
+            if next.is_empty() {
+                return pages;
+            }
+            page_token = next;
+        }
+    }
+
+    #[test]
+    fn a_page_ends_at_its_size_and_only_the_last_one_has_no_token() {
+        assert_eq!(pages(2, 1, &["a", "b", "c"]), ["ab", "c"]);
+        assert_eq!(pages(2, 1, &["a", "b", "c", "d"]), ["ab", "cd"]);
+        assert_eq!(pages(0, 1, &["a", "b"]), ["ab"]);
+        assert_eq!(pages(1, 1, &[]), [""]);
+    }
+
+    #[test]
+    fn a_page_ends_before_its_bytes_are_too_many_and_holds_one_item_at_least() {
+        assert_eq!(pages(0, ANSWER_BYTES_MAX / 2, &["a", "b", "c"]), ["ab", "c"]);
+        assert_eq!(pages(0, ANSWER_BYTES_MAX / 2 + 1, &["a", "b", "c"]), ["a", "b", "c"]);
+        assert_eq!(pages(0, 2 * ANSWER_BYTES_MAX, &["a", "b"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn b22_a_token_means_nothing_to_another_list_or_store() {
+        let given = token(&KEY, List::Kinds, "a");
+        let open = |key, list| {
+            let asked = PageAsked { page_size: 0, page_token: &given };
+            page(key, list, asked, [("a", ()), ("b", ())].into_iter(), |()| ((), 0)).map(|(items, _)| items.len())
+        };
+        assert_eq!(open(&KEY, List::Kinds), Ok(1));
+        for (key, list) in [(&KEY, List::Types), (&[8; 32], List::Kinds)] {
+            assert_eq!(open(key, list).unwrap_err().reason(), Reason::InvalidPageToken);
+        }
+    }
+}

@@ -77,11 +77,9 @@ async fn retention_is_the_callers_or_else_that_of_the_defaults_or_else_the_engin
     };
     let said = Create { retention: Some(Duration::from_secs(9)), ..with_defaults.clone() };
     let neither = Create { with_defaults: None, ..with_defaults.clone() };
-    for (create, retention) in [
-        (said, Retention::same(Some(Duration::from_secs(9)))),
-        (with_defaults, usual),
-        (neither, engine.retention()),
-    ] {
+    for (create, retention) in
+        [(said, Retention::same(Some(Duration::from_secs(9)))), (with_defaults, usual), (neither, engine.retention())]
+    {
         assert_eq!(engine.create(create).await.unwrap().spec.retention, retention);
     }
 }

@@ -36,9 +36,33 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Forget finished operations
     Delete(Delete),
+    /// Make the server know message types, so that it shows payloads as JSON
+    #[command(subcommand)]
+    Types(Types),
+    /// Say what is usual for operations of a kind: what a create leaves out, it has from here
+    #[command(subcommand)]
+    Kinds(Kinds),
     /// Carry out operations
     #[command(subcommand)]
     Worker(Worker),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Types {
+    /// Register the files of descriptor sets, as `protoc --include_imports --descriptor_set_out` writes them
+    Register(RegisterTypes),
+    /// List the files that the server knows, and the messages in them
+    List(ListTypes),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Kinds {
+    /// List the kinds that have defaults
+    List(ListKinds),
+    /// Show the defaults of a kind
+    Get(GetKind),
+    /// Change defaults of a kind; those that are not named stay as they are
+    Set(SetKind),
 }
 
 #[derive(Debug, Subcommand)]
@@ -186,6 +210,92 @@ pub(crate) struct Delete {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RegisterTypes {
+    /// Encoded FileDescriptorSets; each is registered whole or not at all
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListTypes {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListKinds {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetKind {
+    /// Which kind
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetKind {
+    /// Which kind
+    pub(crate) name: String,
+    /// Forget what was set before, and set only this
+    #[arg(long)]
+    pub(crate) anew: bool,
+    /// What the kind is, for people
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// Whether operations can be cancelled
+    #[arg(long, value_name = "true|false")]
+    pub(crate) cancellable: Option<bool>,
+    /// Whether a worker cleans up what is cancelled while nobody has it
+    #[arg(long, value_name = "true|false")]
+    pub(crate) clean_up_on_cancel: Option<bool>,
+    /// Longest wait for a worker, such as 90s, 10m, 2h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) queue_timeout: Option<Duration>,
+    /// Longest time from the first attempt on
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) run_timeout: Option<Duration>,
+    /// How often workers may try
+    #[arg(long, value_name = "N")]
+    pub(crate) max_attempts: Option<u32>,
+    /// How long a worker has to stop when asked to
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) cancel_grace: Option<Duration>,
+    /// How long operations that succeeded are kept; 0s for ever
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) keep_succeeded: Option<Duration>,
+    /// How long operations that failed are kept; 0s for ever
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) keep_failed: Option<Duration>,
+    /// How long operations that were cancelled are kept; 0s for ever
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) keep_cancelled: Option<Duration>,
+    /// Full name of the message that responses must be
+    #[arg(long, value_name = "NAME")]
+    pub(crate) response_type: Option<String>,
+    /// Full name of the message that metadata must be
+    #[arg(long, value_name = "NAME")]
+    pub(crate) metadata_type: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Dev {
     /// Where to keep operond.db, ca.pem and the server's certificate
     #[arg(long, value_name = "DIR", default_value = "operond-data")]
@@ -241,6 +351,10 @@ pub(crate) struct Faces {
     /// PARENT/operations
     #[arg(long, value_name = "NAME", value_parser = collection, default_value = "operations")]
     pub(crate) google_collection: String,
+    /// Message types to know from the start on: encoded FileDescriptorSets, as `protoc --include_imports
+    /// --descriptor_set_out` writes them
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) descriptors: Vec<PathBuf>,
 }
 
 /// Where `operond dev` listens.

@@ -2,9 +2,11 @@
 
 pub(crate) mod args;
 pub(crate) mod exit;
+mod kinds;
 mod meter;
 mod operations;
 mod text;
+mod types;
 mod wait;
 
 use std::io::Write;
@@ -16,7 +18,7 @@ use anyhow::{Context, Result};
 use operond_client::{Client, Error, Options};
 
 use crate::{exec, serve};
-use args::{Command, Worker};
+use args::{Command, Kinds, Types, Worker};
 use exit::Exit;
 
 pub(crate) use text::escape;
@@ -30,6 +32,11 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Command::Dev(args) => serve::dev(args).await,
         Command::Serve(args) => serve::serve(args).await,
         Command::Worker(Worker::Exec(args)) => exec::run(args).await,
+        Command::Types(Types::Register(args)) => asked(&args.server.clone(), types::register(args)).await,
+        Command::Types(Types::List(args)) => asked(&args.server.clone(), types::list(args)).await,
+        Command::Kinds(Kinds::List(args)) => asked(&args.server.clone(), kinds::list(args)).await,
+        Command::Kinds(Kinds::Get(args)) => asked(&args.server.clone(), kinds::get(args)).await,
+        Command::Kinds(Kinds::Set(args)) => asked(&args.server.clone(), kinds::set(args)).await,
         Command::Create(args) => asked(&args.server.clone(), operations::create(args)).await,
         Command::Get(args) => asked(&args.server.clone(), operations::get(args)).await,
         Command::List(args) => asked(&args.server.clone(), operations::list(args)).await,

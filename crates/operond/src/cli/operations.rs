@@ -11,7 +11,7 @@ use operond_client::{Any, Client, ListOptions, NewOperation, Operation, json};
 
 use super::args::{self, Format};
 use super::exit::{Exit, Usage};
-use super::{connect, print, text, wait};
+use super::{connect, print, text, types, wait};
 
 pub(super) async fn create(args: args::Create) -> Result<Exit> {
     let client = connect(&args.server)?;
@@ -27,7 +27,7 @@ pub(super) async fn create(args: args::Create) -> Result<Exit> {
     }
     let created = client.create(operation).await?;
     if !args.wait {
-        print(&text::one(args.printing.output, &created))?;
+        print_one(&client, args.printing.output, &created).await?;
         return Ok(Exit::Success);
     }
     // Before the wait: who interrupts it needs the id.
@@ -38,8 +38,14 @@ pub(super) async fn create(args: args::Create) -> Result<Exit> {
 pub(super) async fn get(args: args::Get) -> Result<Exit> {
     let client = connect(&args.server)?;
     let operation = if args.full { client.get_full(&args.id).await? } else { client.get(&args.id).await? };
-    print(&text::one(args.printing.output, &operation))?;
+    print_one(&client, args.printing.output, &operation).await?;
     Ok(Exit::Success)
+}
+
+/// Prints an operation, its payloads by what the server knows.
+async fn print_one(client: &Client, format: Format, operation: &Operation) -> Result<()> {
+    let types = types::of(client, format, std::slice::from_ref(operation)).await;
+    print(&text::one(format, operation, &types))
 }
 
 pub(super) async fn list(args: args::List) -> Result<Exit> {
@@ -65,14 +71,25 @@ pub(super) async fn list(args: args::List) -> Result<Exit> {
     match args.printing.output {
         // These need no more than one operation at a time.
         format @ (Format::Jsonl | Format::Id) => {
-            operations
-                .map_err(anyhow::Error::from)
-                .try_for_each(async |operation| print(&text::one(format, &operation)))
-                .await?;
+            // What came together is printed together: its types are asked for once.
+            let mut together = pin!(operations.ready_chunks(PAGE_SIZE_MAX));
+            while let Some(answers) = together.next().await {
+                let (mut operations, mut failed) = (Vec::new(), None);
+                for answer in answers {
+                    match answer {
+                        Ok(operation) => operations.push(operation),
+                        Err(error) => failed = Some(error),
+                    }
+                }
+                print(&text::many(format, &operations, &types::of(&client, format, &operations).await))?;
+                if let Some(error) = failed {
+                    return Err(error.into());
+                }
+            }
         }
         format @ (Format::Table | Format::Json) => {
             let operations: Vec<Operation> = operations.try_collect().await?;
-            print(&text::many(format, &operations))?;
+            print(&text::many(format, &operations, &types::of(&client, format, &operations).await))?;
             if operations.len() == limit {
                 eprintln!("these are {limit}; --limit asks for more");
             }
@@ -95,19 +112,19 @@ async fn watch_list(
             operations.reverse();
         }
         for operation in operations.iter().filter(|now| shown.get(&now.id) != Some(&now.modified_at)) {
-            print(&changed(format, operation))?;
+            print_changed(client, format, operation).await?;
         }
         shown = operations.into_iter().map(|operation| (operation.id, operation.modified_at)).collect();
         tokio::time::sleep(LIST_AGAIN).await;
     }
 }
 
-/// An operation as it is now, on one line.
-fn changed(format: Format, operation: &Operation) -> String {
+/// Prints an operation as it is now, on one line.
+async fn print_changed(client: &Client, format: Format, operation: &Operation) -> Result<()> {
     match format {
-        Format::Table => format!("{}  {}\n", text::escape(&operation.id), text::status(operation)),
-        Format::Json | Format::Jsonl => format!("{}\n", text::line(operation)),
-        Format::Id => text::one(Format::Id, operation),
+        Format::Table => print(&format!("{}  {}\n", text::escape(&operation.id), text::status(operation))),
+        Format::Json | Format::Jsonl => print_one(client, Format::Jsonl, operation).await,
+        Format::Id => print_one(client, Format::Id, operation).await,
     }
 }
 
@@ -123,13 +140,14 @@ pub(super) async fn watch(args: args::Watch) -> Result<Exit> {
             }
         };
         let Some(operation) = change.transpose()? else { return Ok(Exit::Success) };
-        print(&changed(args.printing.output, &operation))?;
+        print_changed(&client, args.printing.output, &operation).await?;
     }
 }
 
 pub(super) async fn cancel(args: args::Cancel) -> Result<Exit> {
-    let operation = connect(&args.server)?.cancel(&args.id, &args.reason).await?;
-    print(&text::one(args.printing.output, &operation))?;
+    let client = connect(&args.server)?;
+    let operation = client.cancel(&args.id, &args.reason).await?;
+    print_one(&client, args.printing.output, &operation).await?;
     Ok(Exit::Success)
 }
 

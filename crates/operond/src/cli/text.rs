@@ -8,36 +8,69 @@ use std::fmt::Write;
 
 use comfy_table::{Table, presets};
 use operond_client::{Any, Code, Operation, Outcome, Progress, Status, json};
+use operond_server::json::Types;
 
 use serde::Serialize;
 
 use super::args::Format;
 
-/// One operation, ending with a line break.
-pub(crate) fn one(format: Format, operation: &Operation) -> String {
+/// One operation, its payloads by `types`; ends with a line break.
+pub(crate) fn one(format: Format, operation: &Operation, types: &Types) -> String {
     match format {
-        Format::Table => details(operation),
-        Format::Json => format!("{}\n", pretty(&json::operation(operation))),
-        Format::Jsonl => format!("{}\n", line(operation)),
+        Format::Table => details(operation, types),
+        Format::Json => format!("{}\n", pretty(&json::operation_by(operation, &by(types)))),
+        Format::Jsonl => format!("{}\n", line(operation, types)),
         Format::Id => format!("{}\n", escape(&operation.id)),
     }
 }
 
-/// Many operations; ends with a line break, unless there is nothing to print.
-pub(crate) fn many(format: Format, operations: &[Operation]) -> String {
+/// Many operations, their payloads by `types`; ends with a line break, unless there is nothing to print.
+pub(crate) fn many(format: Format, operations: &[Operation], types: &Types) -> String {
     match format {
         Format::Table => table(operations),
         Format::Json => {
-            let all: Vec<_> = operations.iter().map(json::operation).collect();
+            let all: Vec<_> = operations.iter().map(|operation| json::operation_by(operation, &by(types))).collect();
             format!("{}\n", pretty(&all))
         }
-        Format::Jsonl | Format::Id => operations.iter().map(|operation| one(format, operation)).collect(),
+        Format::Jsonl | Format::Id => operations.iter().map(|operation| one(format, operation, types)).collect(),
+    }
+}
+
+/// Something that has a name, in all the forms that it is printed in.
+pub(crate) struct Listed<const N: usize> {
+    pub(crate) name: String,
+    /// The JSON of the REST interface.
+    pub(crate) json: String,
+    /// A row of a table.
+    pub(crate) cells: [String; N],
+}
+
+/// Things that have names; ends with a line break, unless there is nothing to print.
+pub(crate) fn listed<const N: usize>(format: Format, columns: [&str; N], all: &[Listed<N>]) -> String {
+    match format {
+        Format::Table => columned(columns, all.iter().map(|one| one.cells.each_ref().map(|cell| escape(cell)))),
+        Format::Json => {
+            let parse = |one: &Listed<N>| serde_json::from_str(&one.json).expect("it is JSON");
+            let all: Vec<serde_json::Value> = all.iter().map(parse).collect();
+            format!("{}\n", pretty(&all))
+        }
+        Format::Jsonl => all.iter().map(|one| format!("{}\n", escape_json(&one.json))).collect(),
+        Format::Id => all.iter().map(|one| format!("{}\n", escape(&one.name))).collect(),
+    }
+}
+
+/// Prints payloads by `types`, as the REST interface does.
+fn by(types: &Types) -> impl Fn(&Any) -> serde_json::Value {
+    |payload| {
+        let printed = types.to_json(payload).ok().and_then(|text| serde_json::from_str(&text).ok());
+        printed.unwrap_or_else(|| json::any(payload))
     }
 }
 
 /// An operation as one line of JSON.
-pub(crate) fn line(operation: &Operation) -> String {
-    let text = serde_json::to_string(&json::operation(operation)).expect("it has string keys and no errors of its own");
+pub(crate) fn line(operation: &Operation, types: &Types) -> String {
+    let operation = json::operation_by(operation, &by(types));
+    let text = serde_json::to_string(&operation).expect("it has string keys and no errors of its own");
     escape_json(&text)
 }
 
@@ -112,21 +145,26 @@ fn is_dangerous(c: char) -> bool {
 
 /// A table with a line for each.
 fn table(operations: &[Operation]) -> String {
-    if operations.is_empty() {
-        return String::new();
-    }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["ID", "KIND", "STATE", "CREATED", "PROGRESS", "DESCRIPTION"]);
-    for operation in operations {
+    let rows = operations.iter().map(|operation| {
         let progress = operation.progress.as_ref().filter(|_| !operation.done).map(progress).unwrap_or_default();
-        table.add_row([
+        [
             escape(&operation.id),
             escape(&operation.kind),
             state(operation),
             operation.created_at.as_ref().map(|at| seconds(&json::timestamp(at))).unwrap_or_default(),
             shortened(&progress, CELL_CHARS_MAX),
             shortened(&escape(&operation.description), CELL_CHARS_MAX),
-        ]);
+        ]
+    });
+    columned(["ID", "KIND", "STATE", "CREATED", "PROGRESS", "DESCRIPTION"], rows)
+}
+
+/// Rows below the names of their columns; nothing when there are no rows.
+fn columned<const N: usize>(columns: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(columns).add_rows(rows);
+    if table.row_iter().next().is_none() {
+        return String::new();
     }
     let mut text = String::new();
     for line in table.lines() {
@@ -137,7 +175,7 @@ fn table(operations: &[Operation]) -> String {
 }
 
 /// All there is to know about one, a line for each member that says something.
-fn details(operation: &Operation) -> String {
+fn details(operation: &Operation, types: &Types) -> String {
     let mut details = Details(String::new());
     details.text("id", &operation.id);
     details.text("kind", &operation.kind);
@@ -176,10 +214,10 @@ fn details(operation: &Operation) -> String {
     if let Some(error) = &operation.last_attempt_error {
         details.safe("last error", &error_text(error));
     }
-    details.payload("input", operation.input.as_ref());
-    details.payload("metadata", operation.metadata.as_ref());
+    details.payload("input", operation.input.as_ref(), types);
+    details.payload("metadata", operation.metadata.as_ref(), types);
     match &operation.result {
-        Some(Outcome::Response(response)) => details.payload("response", Some(response)),
+        Some(Outcome::Response(response)) => details.payload("response", Some(response), types),
         Some(Outcome::Error(error)) => details.safe("error", &error_text(error)),
         None => {}
     }
@@ -207,9 +245,11 @@ impl Details {
         }
     }
 
-    fn payload(&mut self, label: &str, payload: Option<&Any>) {
+    fn payload(&mut self, label: &str, payload: Option<&Any>, types: &Types) {
         if let Some(payload) = payload {
-            self.safe(label, &escape_json(&json::plain(payload).to_string()));
+            let plain = json::plain(payload);
+            let shown = if plain.get("@type").is_some() { by(types)(payload) } else { plain };
+            self.safe(label, &escape_json(&shown.to_string()));
         }
     }
 }
@@ -257,6 +297,10 @@ mod tests {
         Operation { id: "op1".into(), kind: "demo.render".into(), state: State::Running.into(), ..Operation::default() }
     }
 
+    fn types() -> Types {
+        Types::builtin()
+    }
+
     fn told(done: Option<f64>, total: Option<f64>, unit: &str, message: &str) -> String {
         progress(&Progress { done, total, unit: unit.into(), message: message.into() })
     }
@@ -302,11 +346,11 @@ mod tests {
         operation.progress = Some(Progress { message: evil.into(), unit: evil.into(), ..Progress::default() });
         operation.result = Some(Outcome::Error(Status { code: 2, message: evil.into(), details: vec![] }));
         for format in [Format::Table, Format::Json, Format::Jsonl, Format::Id] {
-            for text in [one(format, &operation), many(format, std::slice::from_ref(&operation))] {
+            for text in [one(format, &operation, &types()), many(format, std::slice::from_ref(&operation), &types())] {
                 assert!(!text.chars().any(|c| is_dangerous(c) && c != '\n'), "{format:?}: {text:?}");
             }
         }
-        assert_eq!(line(&operation).lines().count(), 1);
+        assert_eq!(line(&operation, &types()).lines().count(), 1);
     }
 
     #[test]
@@ -314,7 +358,7 @@ mod tests {
         let mut operation = operation();
         operation.description = "a\u{9b}\u{202e}\"\\\n".into();
         for format in [Format::Json, Format::Jsonl] {
-            let parsed: serde_json::Value = serde_json::from_str(&one(format, &operation)).unwrap();
+            let parsed: serde_json::Value = serde_json::from_str(&one(format, &operation, &types())).unwrap();
             assert_eq!(parsed["description"], json!("a\u{9b}\u{202e}\"\\\n"));
         }
     }
@@ -325,17 +369,17 @@ mod tests {
         second.id = "op2".into();
         second.description = "x".repeat(100);
         let both = [operation(), second];
-        let table = many(Format::Table, &both);
+        let table = many(Format::Table, &both, &types());
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[0].starts_with("ID ") && lines[0].ends_with("DESCRIPTION"), "{table}");
         assert!(lines[1].starts_with("op1 ") && lines[1].contains("running"), "{table}");
         assert!(lines[2].ends_with(&format!("{}…", "x".repeat(39))), "{table}");
-        assert_eq!(many(Format::Id, &both), "op1\nop2\n");
-        assert_eq!(many(Format::Jsonl, &both).lines().count(), 2);
-        let array: serde_json::Value = serde_json::from_str(&many(Format::Json, &both)).unwrap();
+        assert_eq!(many(Format::Id, &both, &types()), "op1\nop2\n");
+        assert_eq!(many(Format::Jsonl, &both, &types()).lines().count(), 2);
+        let array: serde_json::Value = serde_json::from_str(&many(Format::Json, &both, &types())).unwrap();
         assert_eq!(array[1]["id"], "op2");
-        assert_eq!(many(Format::Table, &[]), "");
-        assert_eq!(many(Format::Json, &[]), "[]\n");
+        assert_eq!(many(Format::Table, &[], &types()), "");
+        assert_eq!(many(Format::Json, &[], &types()), "[]\n");
     }
 
     #[test]
@@ -352,6 +396,6 @@ mod tests {
             r#"response     {"pages":3}"#,
             "",
         ];
-        assert_eq!(one(Format::Table, &operation), expected.join("\n"));
+        assert_eq!(one(Format::Table, &operation, &types()), expected.join("\n"));
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
-use operond_client::Client;
 use operond_client::proto::TypeFile;
+use operond_client::{Any, Client, Operation, Outcome};
 use operond_server::json::Types;
 
 use super::args::{self, Format};
@@ -14,50 +14,52 @@ use super::{connect, print, text};
 
 pub(super) async fn register(args: args::RegisterTypes) -> Result<Exit> {
     let client = connect(&args.server)?;
-    let mut sets = Vec::new();
-    for path in &args.files {
-        sets.push((path, read(path)?));
-    }
-    for (path, set) in sets {
+    // All are read before the first is registered: what is not there is noticed in time.
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let sets = args.files.iter().map(read).collect::<Result<Vec<_>>>()?;
+    for (path, set) in args.files.iter().zip(sets) {
         let registered = client.register_types(set).await;
         let files = registered.with_context(|| format!("cannot register {}", path.display()))?;
-        print(&shown(args.printing.output, &files))?;
+        print(&shown(args.printing.output, &files)?)?;
     }
     Ok(Exit::Success)
 }
 
 pub(super) async fn list(args: args::ListTypes) -> Result<Exit> {
     let files: Vec<TypeFile> = connect(&args.server)?.list_all_types(false).try_collect().await?;
-    print(&shown(args.printing.output, &files))?;
+    print(&shown(args.printing.output, &files)?)?;
     Ok(Exit::Success)
 }
 
-/// Reads an encoded descriptor set.
-///
-/// # Errors
-/// The file cannot be read.
-pub(crate) fn read(path: &PathBuf) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+/// The types to print these operations by: asked for when there is a payload that this program does not know.
+/// A server that does not say them, or says some that cannot be read here, leaves bytes: better than nothing.
+pub(super) async fn of(client: &Client, format: Format, operations: &[Operation]) -> Types {
+    let builtin = Types::builtin();
+    if format == Format::Id || operations.iter().flat_map(payloads).all(|payload| builtin.knows(&payload.type_url)) {
+        return builtin;
+    }
+    let set = client.descriptor_set().await.unwrap_or_default();
+    builtin.with_descriptor_set(&set).unwrap_or(builtin)
 }
 
-/// All types that the server knows.
-///
-/// # Errors
-/// It does not answer, or knows types that this program cannot read.
-pub(super) async fn of_server(client: &Client) -> Result<Types> {
-    let mut set = Vec::new();
-    let mut files = std::pin::pin!(client.list_all_types(true));
-    while let Some(file) = files.try_next().await? {
-        // A FileDescriptorSet is its files, one after the other, each as the member 1.
-        prost::encoding::bytes::encode(1, &file.descriptor, &mut set);
-    }
-    if set.is_empty() {
-        return Ok(Types::builtin());
-    }
-    Ok(Types::builtin().with_descriptor_set(&set)?)
+fn payloads(operation: &Operation) -> impl Iterator<Item = &Any> {
+    let (error, response) = match &operation.result {
+        Some(Outcome::Error(error)) => (Some(error), None),
+        Some(Outcome::Response(response)) => (None, Some(response)),
+        None => (None, None),
+    };
+    let details = error.into_iter().chain(&operation.last_attempt_error).flat_map(|error| &error.details);
+    operation.input.iter().chain(&operation.metadata).chain(response).chain(details)
 }
 
-fn shown(format: Format, files: &[TypeFile]) -> String {
-    let rows = files.iter().map(|file| [file.name.clone(), file.version.to_string(), file.messages.join(" ")]);
-    text::messages(format, files, |file| &file.name, ["FILE", "VERSION", "MESSAGES"], rows)
+fn shown(format: Format, files: &[TypeFile]) -> Result<String> {
+    let list = |file: &TypeFile| {
+        Ok(text::Listed {
+            name: file.name.clone(),
+            json: Types::builtin().to_json(file)?,
+            cells: [file.name.clone(), file.version.to_string(), file.messages.join(" ")],
+        })
+    };
+    let files = files.iter().map(list).collect::<Result<Vec<_>>>()?;
+    Ok(text::listed(format, ["FILE", "VERSION", "MESSAGES"], &files))
 }

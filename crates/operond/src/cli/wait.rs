@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use operond_client::{Client, Error, Operation, State, WaitEvent};
+use operond_server::json::Types;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::args::{self, ENDPOINT_DEFAULT, Format};
 use super::exit::Exit;
 use super::meter::{Meter, fraction};
-use super::{connect, print, text};
+use super::{connect, print, text, types};
 
 pub(super) async fn wait(args: args::Wait) -> Result<Exit> {
     let client = connect(&args.server)?;
@@ -52,7 +53,8 @@ pub(super) async fn wait_for(
             Some((_, Ok(operation))) => {
                 exit = exit.worse(Exit::of_operation(&operation));
                 gave_up |= !operation.done;
-                display.suspend(|| print(&ended_text(format, &operation)))?;
+                let types = types::of(client, format, std::slice::from_ref(&operation)).await;
+                display.suspend(|| print(&ended_text(format, &operation, &types)))?;
             }
             // The only one: its error is the error of the command.
             Some((_, Err(error))) if ids.len() == 1 => return Err(error.into()),
@@ -86,11 +88,11 @@ async fn wait_one(
 }
 
 /// How it ended. A table would be all header.
-fn ended_text(format: Format, operation: &Operation) -> String {
+fn ended_text(format: Format, operation: &Operation, types: &Types) -> String {
     match format {
-        Format::Table if operation.done => text::one(Format::Table, operation),
+        Format::Table if operation.done => text::one(Format::Table, operation, types),
         Format::Table => format!("{}  {}\n", text::escape(&operation.id), text::status(operation)),
-        format => text::one(format, operation),
+        format => text::one(format, operation, types),
     }
 }
 

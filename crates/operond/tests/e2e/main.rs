@@ -8,6 +8,8 @@ mod cancel;
 mod cli;
 mod crash;
 mod exec;
+mod google;
 mod readme;
 mod sdk;
 mod server;
+mod types;

@@ -1,7 +1,6 @@
 //! The SDKs of Yandex Cloud, as they come from PyPI and npm, over TLS with the development CA.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -52,13 +51,13 @@ fn tell(child: &mut Child, line: &str) {
 
 fn python(server: &Server, scenario: &str) -> Command {
     let mut command = Command::new(sdk::python());
-    command.arg(scripts("python/scenarios.py"));
+    command.arg(sdk::scripts("python/scenarios.py"));
     aimed_at(command, server, scenario)
 }
 
 fn node(server: &Server, scenario: &str) -> Command {
     let mut command = Command::new("node");
-    command.arg(scripts("node/scenarios.js")).env("NODE_PATH", sdk::node_modules());
+    command.arg(sdk::scripts("node/scenarios.js")).env("NODE_PATH", sdk::node_modules());
     aimed_at(command, server, scenario)
 }
 
@@ -66,10 +65,6 @@ fn aimed_at(mut command: Command, server: &Server, scenario: &str) -> Command {
     command.args(["--endpoint", &server.tls, "--rest", &server.http, "--ca"]).arg(server.data().join("ca.pem"));
     command.arg(scenario);
     command
-}
-
-fn scripts(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(name)
 }
 
 fn assert_all_ok(output: &std::process::Output) {

@@ -37,6 +37,13 @@ impl Types {
     pub fn with_descriptor_set(&self, set: &[u8]) -> Result<Self, TypesError> {
         merge::merge(self, set::read(set)?.values())
     }
+
+    /// Whether payloads with this type URL are shown as their own JSON.
+    #[must_use]
+    pub fn knows(&self, type_url: &str) -> bool {
+        let name = type_url.rsplit_once('/').map(|(_, name)| name);
+        name.is_some_and(|name| self.pool().get_message_by_name(name).is_some())
+    }
 }
 
 /// All types that are known now. A cheap handle.

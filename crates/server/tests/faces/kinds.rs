@@ -115,12 +115,8 @@ async fn retention_is_that_of_the_kind_by_outcome_or_else_the_servers() {
 async fn start_keeps_to_one_attempt_unless_it_says_otherwise() {
     let faces = Faces::new();
     update(&faces, everything("report")).await.unwrap();
-    let start = |max_attempts| StartRequest {
-        kind: "report".into(),
-        worker: "w".into(),
-        max_attempts,
-        ..Default::default()
-    };
+    let start =
+        |max_attempts| StartRequest { kind: "report".into(), worker: "w".into(), max_attempts, ..Default::default() };
     for (said, attempts) in [(None, 1), (Some(4), 4)] {
         let claim = faces.operations().start(start(said)).await.unwrap().into_inner();
         let operation = claim.operation.unwrap();

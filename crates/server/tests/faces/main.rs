@@ -15,5 +15,6 @@ mod limits;
 mod list;
 mod refusals;
 mod routes;
+mod types;
 mod waiting;
 mod yandex;

@@ -12,8 +12,8 @@ use super::make::{
     self, DAY, HOUR, LEASE, SECOND, TICK, cancel, complete, fingerprint, heartbeat, kind, retry, tenant,
 };
 use super::rig::{Rig, created, ids};
-use crate::{Collection, DocumentWrite, Lookup};
 use crate::request::Refusal;
+use crate::{Collection, DocumentWrite, Lookup};
 
 pub fn a_reopened_store_has_every_operation_as_it_was(subject: &mut dyn Subject) {
     let mut rig = Rig::new(subject);

@@ -1,5 +1,6 @@
 //! Starts the real binary and talks to it.
 
+mod front;
 pub(crate) mod http;
 pub(crate) mod sdk;
 mod server;
@@ -12,6 +13,7 @@ use operond_proto::operond::v1::{Claim, ClaimRequest, CreateRequest};
 use prost_types::Any;
 use tonic::transport::{Channel, Endpoint};
 
+pub(crate) use front::Front;
 pub(crate) use server::{Server, command};
 
 /// A connection to a server, opened when first used and again after it broke.

@@ -51,22 +51,22 @@ const CLIENTS = {
 
   /** Waits as the libraries of Google's APIs do. */
   google({ rest }) {
-    const { GrpcClient, OperationsClient, Operation, LongrunningDescriptor, protobuf } = require('google-gax');
-    const { grpc, createBackoffSettings } = Object.assign({}, require('google-gax'), new GrpcClient());
+    const gax = require('google-gax');
     const address = new URL(rest);
-    const builder = new (require('google-gax').lro)(new GrpcClient({ sslCreds: grpc.credentials.createInsecure() }));
-    const client = builder.operationsClient({
+    // Anonymous: else the library looks for credentials all over the machine.
+    const auth = new gax.GoogleAuth({ authClient: new gax.googleAuthLibrary.PassThroughClient() });
+    const client = gax.lro({ auth }).operationsClient({
       servicePath: address.hostname,
       port: Number(address.port),
-      sslCreds: grpc.credentials.createInsecure(),
+      sslCreds: gax.grpc.credentials.createInsecure(),
     });
+    // What an operation polls with.
     count(client, 'getOperationInternal');
-    const empty = () => ({});
-    const descriptor = new LongrunningDescriptor(client, empty, empty);
+    const ignored = () => ({});
+    const descriptor = new gax.LongrunningDescriptor(client, ignored, ignored);
     return async (operationId) => {
-      const [operation] = await client.getOperation({ name: `operations/${operationId}` });
-      const backoff = createBackoffSettings(100, 1.3, 60_000, null, null, null, 60_000);
-      await new Operation(operation, descriptor, backoff).promise();
+      const [first] = await client.getOperation({ name: `operations/${operationId}` });
+      await gax.operation(first, descriptor, gax.createDefaultBackoffSettings()).promise();
     };
   },
 };

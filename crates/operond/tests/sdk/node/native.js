@@ -40,6 +40,11 @@ class Native {
     return answer.cancelRequested !== undefined;
   }
 
+  /** Tells how far the operation has come. */
+  heartbeat(lease, metadata) {
+    return this.call('POST', '/api/v1/work:heartbeat', { lease, metadata });
+  }
+
   reportFailure(lease, error) {
     return this.call('POST', '/api/v1/work:reportFailure', { lease, error });
   }

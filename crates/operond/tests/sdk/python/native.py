@@ -48,6 +48,10 @@ class Native:
         request = {"lease": lease, "wait": "20s"}
         return "cancelRequested" in self._call("POST", "/api/v1/work:heartbeat", request)
 
+    def report_metadata(self, lease, metadata):
+        """Replaces what the operation says of itself, and keeps the lease."""
+        return self._call("POST", "/api/v1/work:heartbeat", {"lease": lease, "metadata": metadata})
+
     def report_failure(self, lease, error):
         return self._call("POST", "/api/v1/work:reportFailure", {"lease": lease, "error": error})
 

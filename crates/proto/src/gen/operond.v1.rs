@@ -2129,10 +2129,10 @@ pub struct TypeFile {
     /// Its name in the descriptor set, such as `acme/video/v1/render.proto`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Counts its changes, from 1 on.
+    /// Counts its changes, from 1 on; 0 for a file that the server was started with.
     #[prost(uint64, tag = "2")]
     pub version: u64,
-    /// When this version was registered.
+    /// When this version was registered; absent for a file that the server was started with.
     #[prost(message, optional, tag = "3")]
     pub registered_at: ::core::option::Option<::prost_types::Timestamp>,
     /// Full names of the message types in it, nested ones included, by name.

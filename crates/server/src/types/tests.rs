@@ -71,7 +71,7 @@ fn add(types: &Types, files: Vec<FileDescriptorProto>) -> Result<Types, TypesErr
 /// What is wrong with bringing `new` where `old` is known.
 #[track_caller]
 fn conflict(old: FileDescriptorProto, new: FileDescriptorProto) -> (String, String, String) {
-    match add(&add(&Types::builtin(), vec![old]).unwrap(), vec![new]) {
+    match add(&add(&Types::builtin(), vec![old]).unwrap(), vec![new]).map(drop) {
         Err(TypesError::Conflict(Conflict { symbol, file, problem })) => (symbol, file, problem),
         other => panic!("{other:?}"),
     }
@@ -80,7 +80,7 @@ fn conflict(old: FileDescriptorProto, new: FileDescriptorProto) -> (String, Stri
 /// What is wrong with a set as such.
 #[track_caller]
 fn refused(files: Vec<FileDescriptorProto>) -> String {
-    match add(&Types::builtin(), files) {
+    match add(&Types::builtin(), files).map(drop) {
         Err(TypesError::Invalid(invalid)) => invalid.to_string(),
         other => panic!("{other:?}"),
     }
@@ -337,7 +337,7 @@ fn messages_are_named_in_full_without_the_entries_of_maps() {
 }
 
 fn over(error: Result<Types, TypesError>, unit: &str) -> (u64, u64) {
-    match error {
+    match error.map(drop) {
         Err(TypesError::Invalid(invalid)) => match invalid.problem {
             Problem::TooLarge { size, limit, unit: found } if found.starts_with(unit) => (size, limit),
             problem => panic!("{problem:?}"),

@@ -124,7 +124,7 @@ async fn an_operation_takes_only_the_type_it_was_created_for() {
     let lease = faces.claim("k").await.lease;
     let complete = |type_url: &str| CompleteRequest {
         lease: lease.clone(),
-        result: Some(complete_request::Result::Response(Any { type_url: type_url.into(), value: vec![8, 3] })),
+        outcome: Some(complete_request::Outcome::Response(Any { type_url: type_url.into(), value: vec![8, 3] })),
         ..Default::default()
     };
     let refused = faces.work().complete(complete("type.googleapis.com/acme.Reel")).await.unwrap_err();

@@ -46,13 +46,12 @@ class Counter:
 
 def yandex(options, counter):
     """Waits as the SDK of Yandex Cloud does."""
-    from yandex.cloud.operation.operation_service_pb2 import GetOperationRequest
+    from yandex.cloud.operation.operation_pb2 import Operation
     from yandex.cloud.operation.operation_service_pb2_grpc import OperationServiceStub
     from yandexcloud import SDK
 
     with open(options.ca, "rb") as file:
         sdk = SDK(iam_token="test", endpoint=options.endpoint, root_certificates=file.read())
-    first = sdk.client(OperationServiceStub)
     original = OperationServiceStub.__init__
 
     def counting(self, channel):
@@ -62,8 +61,8 @@ def yandex(options, counter):
     OperationServiceStub.__init__ = counting
 
     def wait(operation_id):
-        operation = first.Get(GetOperationRequest(operation_id=operation_id))
-        sdk.wait_operation_and_get_result(operation, timeout=60)
+        # As the call that began it would have answered.
+        sdk.wait_operation_and_get_result(Operation(id=operation_id), timeout=60)
 
     return wait
 
@@ -71,13 +70,15 @@ def yandex(options, counter):
 def google(options, counter):
     """Waits as the libraries of Google's APIs do."""
     from google.api_core import operation, operations_v1
+    from google.longrunning.operations_pb2 import Operation
     from google.protobuf.empty_pb2 import Empty
 
     channel = grpc.insecure_channel(options.rest.removeprefix("http://"))
     client = operations_v1.OperationsClient(channel)
 
     def wait(operation_id):
-        first = client.get_operation(f"operations/{operation_id}")
+        # As the call that began it would have answered.
+        first = Operation(name=f"operations/{operation_id}")
         refresh = counter.around(lambda **retry: client.get_operation(first.name, **retry))
         operation.Operation(first, refresh, lambda: None, Empty).result(timeout=60)
 

@@ -38,7 +38,7 @@ fn the_snippets_of_the_readme_work_when_pasted() {
         }
     }
     counts[3] = workers.len();
-    assert_eq!(counts, [6, 1, 1, 1], "snippets pasted: sh, python, javascript, workers");
+    assert_eq!(counts, [8, 2, 1, 1], "snippets pasted: sh, python, javascript, workers");
 }
 
 struct Snippet {

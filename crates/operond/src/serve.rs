@@ -11,7 +11,7 @@ use operond_server::http::{GuardOptions, layers};
 use operond_server::json::Types;
 use operond_server::net::{Listen, SHUTDOWN_GRACE, Server};
 use operond_server::tls::{self, DevIdentity};
-use operond_server::{Health, Settings, router};
+use operond_server::{Faces, Health, Settings, router};
 use operond_store::SystemClock;
 use operond_store_sqlite::{Options as SqliteOptions, SqliteStore};
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +32,7 @@ pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
     let [plain, tls] = two(&server);
     let advertised = args.advertise.unwrap_or_else(|| format!("localhost:{}", tls.port()));
     let settings = settings(&args.faces, &advertised)?;
-    let running = Running::start(&args.data.join("operond.db"), server, settings)?;
+    let running = Running::start(&args.data.join("operond.db"), server, settings).await?;
     print!("{}", banner::dev(plain, &advertised, identity.ca_path(), args.demo));
     let demo = args.demo.then(|| demo::serve(format!("http://{plain}"), running.stopping.clone()));
     running.serve(demo).await
@@ -52,7 +52,7 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
     let addresses: Vec<SocketAddr> = server.addresses().collect();
     let public = addresses.last().context("a server listens somewhere")?;
     let advertised = args.advertise.unwrap_or_else(|| public.to_string());
-    let running = Running::start(&path, server, settings(&args.faces, &advertised)?)?;
+    let running = Running::start(&path, server, settings(&args.faces, &advertised)?).await?;
     print!("{}", banner::serve(&addresses, &advertised, &path));
     running.serve(None::<std::future::Ready<()>>).await
 }
@@ -61,33 +61,34 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
 struct Running {
     engine: Engine,
     server: Server,
-    settings: Settings,
+    faces: Faces,
+    health: Health,
     /// Cancelled when the server is to stop.
     stopping: CancellationToken,
 }
 
 impl Running {
-    fn start(database: &Path, server: Server, settings: Settings) -> Result<Self> {
+    async fn start(database: &Path, server: Server, settings: Settings) -> Result<Self> {
         let store = SqliteStore::open(database, SqliteOptions::default(), SystemClock::new())?;
         if store.clock_stepped() {
             warn!("the clock is over an hour ahead of the newest commit: retention removes nothing for an hour");
         }
         let engine = Engine::start(Arc::new(store), Options::default());
-        Ok(Self { engine, server, settings, stopping: CancellationToken::new() })
+        let health = settings.health.clone();
+        let guards = GuardOptions { advertised: Some(settings.advertised.clone()) };
+        let faces = layers(router(engine.clone(), settings).await?, &guards);
+        Ok(Self { engine, server, faces, health, stopping: CancellationToken::new() })
     }
 
     /// Answers until a signal or a failure of the store; `beside` is carried on meanwhile.
     async fn serve(self, beside: Option<impl Future<Output = ()>>) -> Result<ExitCode> {
-        let health = self.settings.health.clone();
-        let guards = GuardOptions { advertised: Some(self.settings.advertised.clone()) };
-        let faces = layers(router(self.engine.clone(), self.settings).await?, &guards);
-        let serving = self.server.serve(faces, self.stopping.clone(), SHUTDOWN_GRACE);
+        let serving = self.server.serve(self.faces, self.stopping.clone(), SHUTDOWN_GRACE);
         let beside = async {
             if let Some(beside) = beside {
                 beside.await;
             }
         };
-        let (stopped, (), ()) = tokio::join!(stop(&self.engine, &health, &self.stopping), serving, beside);
+        let (stopped, (), ()) = tokio::join!(stop(&self.engine, &self.health, &self.stopping), serving, beside);
         stopped
     }
 }

@@ -50,3 +50,6 @@ pub use google::is_collection;
 pub use health::Health;
 pub use service::{RouterError, Settings, router};
 pub use types::{Conflict, TypesError};
+
+/// Every face with its layers around it: what a [`net::Server`] serves.
+pub type Faces = http::Layered<axum::Router>;

@@ -28,7 +28,7 @@ use std::sync::LazyLock;
 
 use operond_proto::FILE_DESCRIPTOR_SET;
 use prost::{Message, Name};
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor};
 
 use read::Node;
 
@@ -80,9 +80,8 @@ impl Types {
         self.build(read::read(text)?)
     }
 
-    /// Parses a message from pairs of member name and text, as a query string holds them. Numbers
-    /// and enums need no other spelling than in JSON strings; there are no booleans and no nested
-    /// members.
+    /// Parses a message from pairs of member name and text, as a query string holds them: numbers
+    /// and enums as in JSON strings, `true` and `false` for booleans, no nested members.
     ///
     /// # Errors
     /// As for [`from_json`](Self::from_json).
@@ -92,8 +91,14 @@ impl Types {
         N: Into<String>,
         V: Into<String>,
     {
-        let members = pairs.into_iter().map(|(name, text)| (name.into(), Node::String(text.into())));
-        self.build(Node::Object(members.collect()))
+        let descriptor = self.descriptor::<M>()?;
+        let member = |(name, text): (N, V)| {
+            let (name, text) = (name.into(), text.into());
+            let field = descriptor.get_field_by_json_name(&name).or_else(|| descriptor.get_field_by_name(&name));
+            let boolean = field.filter(|field| field.kind() == Kind::Bool).and_then(|_| text.parse().ok());
+            (name, boolean.map_or(Node::String(text), Node::Bool))
+        };
+        self.build(Node::Object(pairs.into_iter().map(member).collect()))
     }
 
     fn build<M: Message + Name + Default>(&self, node: Node) -> Result<M, Error> {

@@ -43,7 +43,8 @@ impl Seen {
     }
 }
 
-/// Weak: how an operation is shown can change without its revision (whether anybody asks for its kind).
+/// Weak: how an operation is shown can change without its revision (whether anybody asks for its kind, which types are
+/// known).
 fn tag(revision: u64) -> HeaderValue {
     HeaderValue::try_from(format!("W/\"{revision}\"")).expect("digits are ASCII")
 }

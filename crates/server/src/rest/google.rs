@@ -15,18 +15,7 @@ use crate::google::{self, shown};
 type Answer = Result<Response<Body>, ApiError>;
 
 pub(super) async fn list(rest: &Rest<'_>) -> Answer {
-    let mut pairs = pairs(rest)?;
-    let partial = pairs.iter().position(|(name, _)| name == "returnPartialSuccess" || name == "return_partial_success");
-    let partial = partial.map(|index| pairs.remove(index).1);
-    let mut request: ListOperationsRequest = message(rest, pairs)?;
-    request.return_partial_success = match partial.as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(text) => {
-            let problem = format!("is {}, expected true or false", quote(text));
-            return Err(ApiError::invalid("returnPartialSuccess", problem));
-        }
-    };
+    let request: ListOperationsRequest = message(rest, pairs(rest)?)?;
     let page = google::list(rest.service, &request, |operation| answer::json_bytes(rest, operation)).await?;
     answer::message(rest, &page)
 }

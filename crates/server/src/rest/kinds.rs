@@ -19,6 +19,10 @@ pub(super) fn list(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
 }
 
 pub(super) async fn update(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
+    if rest.body.is_empty() {
+        // Else it would forget all defaults, which `{}` says on purpose.
+        return Err(ApiError::invalid("body", "is empty, expected the defaults of the kind as JSON"));
+    }
     let mut kind: v1::Kind = rest.message()?;
     rest.check_id("name", &kind.name)?;
     kind.name.clone_from(&rest.id);

@@ -54,7 +54,7 @@ pub(super) struct Route {
 
 /// What is at a path.
 pub(super) fn find(path: &str) -> Result<Route, ApiError> {
-    if let Some(name) = path.strip_prefix("/v1/") {
+    if let Some(name) = path.strip_prefix("/v1").filter(|name| name.starts_with('/')) {
         return find_google(path, name);
     }
     let segments = segments(path, SEGMENTS_MAX)?;
@@ -103,18 +103,20 @@ pub(super) fn find(path: &str) -> Result<Route, ApiError> {
 /// What is at a path of the Google face, whose names have any number of segments.
 fn find_google(path: &str, name: &str) -> Result<Route, ApiError> {
     let name = segments(name, usize::MAX)?.join("/");
-    let (name, calls) = match verb(&name) {
-        (name, None) if is_collection(name) => (name, only(&(Method::GET, Call::GoogleList))),
-        (name, None) => (name, [(Method::GET, Call::GoogleGet), (Method::DELETE, Call::GoogleDelete)].as_slice()),
-        (name, Some("cancel")) => (name, only(&(Method::POST, Call::GoogleCancel))),
-        (name, Some("wait")) => (name, only(&(Method::POST, Call::GoogleWait))),
-        _ => return Err(unknown(path)),
-    };
-    let operation = name.rsplit_once('/').is_some_and(|(collection, _)| is_collection(collection));
-    if operation || is_collection(name) {
-        return Ok(Route { id: name.to_owned(), calls });
+    if is_collection(&name) {
+        return Ok(Route { id: name, calls: only(&(Method::GET, Call::GoogleList)) });
     }
-    Err(unknown(path))
+    let (collection, last) = name.rsplit_once('/').unwrap_or_default();
+    // Parents may have colons, too: only what stands behind an id is a verb.
+    let (id, verb) = verb(last);
+    let calls = match verb {
+        _ if !is_collection(collection) => return Err(unknown(path)),
+        None => [(Method::GET, Call::GoogleGet), (Method::DELETE, Call::GoogleDelete)].as_slice(),
+        Some("cancel") => only(&(Method::POST, Call::GoogleCancel)),
+        Some("wait") => only(&(Method::POST, Call::GoogleWait)),
+        Some(_) => return Err(unknown(path)),
+    };
+    Ok(Route { id: format!("{collection}/{id}"), calls })
 }
 
 /// The call that `method` stands for. HEAD is GET without its body where GET only reads, and reads at once.
@@ -182,6 +184,11 @@ mod tests {
         assert_eq!(get("/api/v1/operations/op1:wait"), Ok((Call::Wait, "op1".into())));
         assert_eq!(call(&Method::POST, "/api/v1/work%3Aclaim"), Ok((Call::Claim, String::new())));
         assert_eq!(get("/operations/%ff"), Err(Reason::InvalidField));
+        assert_eq!(get("/v1/a.example:b/operations/op1"), Ok((Call::GoogleGet, "a.example:b/operations/op1".into())));
+        assert_eq!(get("/v1/a:b/operations"), Ok((Call::GoogleList, "a:b/operations".into())));
+        for unknown in ["/v1", "/v1/", "/v1//operations/op1", "/v1/operations:wait", "/v1/a:b", "/v1x/operations"] {
+            assert_eq!(get(unknown), Err(Reason::UnknownPath), "{unknown}");
+        }
         for unknown in ["/", "/operations", "/operations/op1:stop", "/operations/op1/x", "//operations/op1", "/api/v1"]
         {
             assert_eq!(get(unknown), Err(Reason::UnknownPath), "{unknown}");

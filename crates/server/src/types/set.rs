@@ -67,7 +67,9 @@ impl File {
             )));
         }
         for message in &proto.message_type {
-            check_maps(message).map_err(|problem| malformed(format!("in file {}: {problem}", quote(name))))?;
+            check_members(message)
+                .and_then(|()| check_maps(message))
+                .map_err(|problem| malformed(format!("in file {}: {problem}", quote(name))))?;
         }
         let names: usize = message_names(&proto).iter().map(String::len).sum();
         check_size(field, bytes.len() + names, TYPE_FILE_BYTES_MAX, "bytes")?;
@@ -99,6 +101,18 @@ fn add_names(scope: &str, message: &DescriptorProto, names: &mut Vec<String>) {
 /// The full name of what is called `name` in `scope`.
 pub(crate) fn inside(scope: &str, name: &str) -> String {
     if scope.is_empty() { name.to_owned() } else { format!("{scope}.{name}") }
+}
+
+/// JSON has `@type` and extensions in brackets beside members: a member that is called so would be taken for them.
+fn check_members(message: &DescriptorProto) -> Result<(), String> {
+    let taken = |field: &&FieldDescriptorProto| {
+        field.json_name.as_ref().is_some_and(|name| name.is_empty() || name.starts_with(['@', '[']))
+    };
+    if let Some(field) = message.field.iter().find(taken) {
+        let (field, name) = (quote(field.name()), quote(field.json_name()));
+        return Err(format!("the member {field} of {} cannot be {name} in JSON", quote(message.name())));
+    }
+    message.nested_type.iter().try_for_each(check_members)
 }
 
 /// The reader of messages relies on what compilers make of maps: an entry has a key and a value, and no more.

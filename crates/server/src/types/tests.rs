@@ -410,3 +410,13 @@ fn built_in_files_are_told_by_name() {
     assert!(merge::is_builtin("operond/v1/types.proto"));
     assert!(!merge::is_builtin("frame.proto"));
 }
+
+#[test]
+fn a_member_cannot_be_called_in_json_what_json_has_for_itself() {
+    for name in ["", "@type", "[a.b]"] {
+        let spoof = FieldDescriptorProto { json_name: Some(name.into()), ..field("x", 1, Type::Int32) };
+        let nested = DescriptorProto { nested_type: vec![message("N", vec![spoof])], ..message("M", Vec::new()) };
+        let problem = refused(vec![file("a.proto", vec![nested])]);
+        assert!(problem.contains("cannot be"), "{problem}");
+    }
+}

@@ -328,3 +328,12 @@ async fn an_update_is_carried_out_although_its_caller_hangs_up() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_update_without_a_body_forgets_nothing() {
+    let faces = Faces::new();
+    faces.rest("PUT /api/v1/kinds/k", r#"{"maxAttempts":5}"#).await.ok();
+    let empty = faces.rest("PUT /api/v1/kinds/k", "").await;
+    assert_eq!((empty.status, empty.field()), (StatusCode::BAD_REQUEST, "body"));
+    assert_eq!(faces.rest("GET /api/v1/kinds/k", "").await.ok()["maxAttempts"], 5);
+}

@@ -161,3 +161,13 @@ async fn files_are_listed_page_by_page_and_with_descriptors_if_asked_for() {
     let strange = ListTypesRequest { page_token: "x".into(), ..Default::default() };
     assert_eq!(told(&types(&faces).list(strange).await.unwrap_err()).1, "INVALID_PAGE_TOKEN");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_query_says_true_and_false() {
+    let faces = Faces::new();
+    for said in ["true", "false"] {
+        faces.rest(&format!("GET /api/v1/types?descriptors={said}"), "").await.ok();
+    }
+    let refused = faces.rest("GET /api/v1/types?descriptors=yes", "").await;
+    assert_eq!(refused.field(), "descriptors");
+}

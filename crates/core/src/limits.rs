@@ -66,6 +66,8 @@ pub const TYPE_BYTES_MAX: usize = 16 * KIB * KIB;
 pub const TYPE_FILE_BYTES_MAX: usize = KIB * KIB;
 /// Longest name of one of them.
 pub const TYPE_FILE_NAME_CHARS_MAX: usize = 256;
+/// Longest name of an operation on the Google face, its parent included; a page repeats the parent for each.
+pub const OPERATION_NAME_CHARS_MAX: usize = 512;
 /// Most kinds that have defaults.
 pub const KINDS_MAX: usize = 1000;
 /// Most operations in one claim.

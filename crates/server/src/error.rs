@@ -241,7 +241,7 @@ impl From<Error> for ApiError {
             Error::Unavailable(unavailable) => self::unavailable(unavailable),
             Error::DataLoss => Self::new(
                 Reason::DataLoss,
-                "the stored operation is damaged and cannot be read: the operator has to restore it",
+                "what is stored of this is damaged and cannot be read: the operator has to restore it",
             ),
         }
     }

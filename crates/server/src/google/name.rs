@@ -1,5 +1,6 @@
 //! Names: `operations/{id}`, or `{parent}/operations/{id}` with a parent of any number of segments.
 
+use operond_core::limits::OPERATION_NAME_CHARS_MAX;
 use operond_core::{Invalid, OperationId, check_text};
 
 use crate::error::quote;
@@ -11,7 +12,7 @@ pub(crate) struct Collection(String);
 impl Collection {
     /// Reads the name of a list: a collection, or the parent of one; `absent` stands for none.
     pub(crate) fn parse(name: &str, absent: &str) -> Result<Self, Invalid> {
-        check_text(NAME, name, NAME_CHARS_MAX)?;
+        check_text(NAME, name, OPERATION_NAME_CHARS_MAX)?;
         match name {
             "" => Ok(Self(absent.into())),
             name if is_collection(name) => Ok(Self(name.into())),
@@ -22,7 +23,7 @@ impl Collection {
 
     /// Splits the name of an operation.
     pub(crate) fn split(name: &str) -> Result<(Self, OperationId), Invalid> {
-        check_text(NAME, name, NAME_CHARS_MAX)?;
+        check_text(NAME, name, OPERATION_NAME_CHARS_MAX)?;
         let expected = "`operations/{id}` or `{parent}/operations/{id}`";
         let (collection, id) = name.rsplit_once('/').ok_or_else(|| malformed(name, expected))?;
         if !is_collection(collection) {
@@ -49,8 +50,6 @@ fn malformed(name: &str, expected: &str) -> Invalid {
 
 const NAME: &str = "name";
 const OPERATIONS: &str = "operations";
-/// More than any resource name in use; a page repeats it for every operation.
-const NAME_CHARS_MAX: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -103,7 +103,7 @@ impl Engine {
         let (queue, receiver) = mpsc::channel(options.queue_max);
         #[expect(clippy::disallowed_methods, reason = "bounded by the claims that are being answered; must never fail")]
         let (returns, returned) = mpsc::unbounded_channel();
-        let recent = store.properties().sole_writer.then(|| Recent::new(options.recent_bytes_max));
+        let recent = store.properties().others.is_none().then(|| Recent::new(options.recent_bytes_max));
         let shared = Arc::new(Shared {
             waiters: Waiters::new(options.waiters_max),
             store,

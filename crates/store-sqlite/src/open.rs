@@ -178,7 +178,7 @@ pub(crate) fn open(path: &Path, options: Options, clock: impl Clock) -> Result<S
     };
     let (jobs, queue) = sync_channel(JOBS_WAITING_MAX);
     let writer = spawn("sqlite-write", move || writer.run(queue))?;
-    let properties = Properties { seal_key: meta.seal_key, sole_writer: true };
+    let properties = Properties::alone(meta.seal_key);
     Ok(SqliteStore { properties, clock_stepped, health, reads, jobs, writer: Mutex::new(Some(writer)) })
 }
 

@@ -15,6 +15,7 @@ mod clock;
 pub mod conformance;
 mod documents;
 mod error;
+mod feed;
 mod filter;
 mod list;
 mod memory;
@@ -31,6 +32,7 @@ use operond_core::{Gone, Operation, OperationId, Tenant};
 pub use clock::{Clock, ManualClock, StoreTime, SystemClock};
 pub use documents::{Collection, Document, DocumentWrite, Stale};
 pub use error::{Cause, Error};
+pub use feed::{Feed, News};
 pub use filter::{Decoded, Face, Filter, FilterError, NoPayloads, Payloads, Range, States, Value};
 pub use list::{Count, CountQuery, Cursor, ListQuery, Order, Page, payload_bytes};
 pub use memory::MemoryStore;
@@ -99,13 +101,30 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// What a store is, fixed while it is open.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Properties {
     /// 256 random bits made with the store: seals page tokens. Not for logs.
     pub seal_key: [u8; 32],
-    /// Nobody else writes to it: what was written through this handle may be cached.
-    pub sole_writer: bool,
+    /// Tells of what others write to it. `None` where nobody else does: what was written through
+    /// this handle may be cached.
+    pub others: Option<Arc<dyn Feed>>,
+    /// Most requests in one batch; 1 at least.
+    pub batch_max: usize,
+    /// It can carry out so many batches at the same time that it is worth asking for; 1 at least.
+    /// Each is judged on its own: two that speak of one operation are carried out in any order.
+    pub batches_at_once: usize,
 }
+
+impl Properties {
+    /// A store that one handle writes to, one batch after the other.
+    #[must_use]
+    pub fn alone(seal_key: [u8; 32]) -> Self {
+        Self { seal_key, others: None, batch_max: BATCH_MAX, batches_at_once: 1 }
+    }
+}
+
+/// Requests in one batch of a store that has no reason for fewer.
+const BATCH_MAX: usize = 1024;
 
 /// What [`Store::get`] finds.
 #[derive(Clone, Debug, PartialEq)]

@@ -35,7 +35,7 @@ impl MemoryStore {
         getrandom::fill(&mut seal_key).expect("the system has randomness");
         Self {
             time: StoreTime::new(clock, None),
-            properties: Properties { seal_key, sole_writer: true },
+            properties: Properties::alone(seal_key),
             tables: Mutex::new(Some(Tables::default())),
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use operond_core::{Operation, OperationId};
 use operond_store::{
-    Answer, Applied, Batch, Collection, Count, CountQuery, Document, DocumentWrite, Error, ListQuery, Lookup,
-    MemoryStore, Page, Properties, Request, Stale, Store,
+    Answer, Applied, Batch, Collection, Count, CountQuery, Document, DocumentWrite, Error, Feed, ListQuery, Lookup,
+    MemoryStore, News, Page, Properties, Request, Stale, Store,
 };
 
 use crate::support::{Virtual, pass};
@@ -44,19 +44,28 @@ pub(crate) struct Rigged {
     pub(crate) wanted_max: AtomicUsize,
 }
 
+/// A feed that never tells of anything.
+struct Silent;
+
+impl Feed for Silent {
+    fn next(&self) -> Answer<'_, News> {
+        Box::pin(std::future::pending())
+    }
+}
+
 impl Rigged {
     pub(crate) fn new() -> Arc<Self> {
-        Self::with(true)
+        Self::with(None)
     }
 
-    /// Others write to the same store.
+    /// Others write to the same store, and nobody tells of it.
     pub(crate) fn shared() -> Arc<Self> {
-        Self::with(false)
+        Self::with(Some(Arc::new(Silent)))
     }
 
-    fn with(sole_writer: bool) -> Arc<Self> {
+    fn with(others: Option<Arc<dyn Feed>>) -> Arc<Self> {
         let inner = MemoryStore::new(Virtual::new());
-        let properties = Properties { sole_writer, ..inner.properties().clone() };
+        let properties = Properties { others, ..inner.properties().clone() };
         Arc::new(Self {
             inner,
             properties,

@@ -72,8 +72,8 @@ fn a_closed_store_lets_go_of_its_file_and_leaves_no_log() {
 #[test]
 fn operations_and_the_seal_key_are_there_again_after_a_restart() {
     let mut fixture = Fixture::new(Options::default());
-    let Properties { seal_key, sole_writer } = fixture.store.properties().clone();
-    assert!(sole_writer);
+    let Properties { seal_key, others, .. } = fixture.store.properties().clone();
+    assert!(others.is_none());
     let created = fixture.create(3, &spec("k")).unwrap();
     let fixture = fixture.reopen(Options::default());
     assert_eq!(fixture.store.properties().seal_key, seal_key);

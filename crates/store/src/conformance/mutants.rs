@@ -138,7 +138,7 @@ impl Subject for Mutant {
         Arc::new(FlawedStore {
             flaw: self.flaw,
             time: StoreTime::new(clock, last_stored),
-            properties: Properties { seal_key, sole_writer: true },
+            properties: Properties::alone(seal_key),
             kept: Arc::clone(&self.kept),
             closed: Mutex::new(false),
         })

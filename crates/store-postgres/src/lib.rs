@@ -1,0 +1,1 @@
+//! Operations in a PostgreSQL database that many servers share.

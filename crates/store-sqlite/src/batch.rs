@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use operond_core::{Gone, Now, OperationId};
+use operond_store::columns::Place;
 use operond_store::{Applied, Batch, Missing, OperationWrite, Rows, Wants};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use crate::columns::Place;
 use crate::fault::{Damage, Fault};
 use crate::operations::{self, bury, insert, remove, tombstone, update};
 use crate::{claims, keys, sql};

@@ -3,10 +3,10 @@
 use std::cmp;
 
 use operond_core::State;
+use operond_store::columns::state_code;
 use operond_store::{Count, CountQuery, Cursor, ListQuery, Order, Page, Range};
 use rusqlite::{CachedStatement, Connection, Rows, ToSql, Transaction, TransactionBehavior, params};
 
-use crate::columns::state_code;
 use crate::fault::Fault;
 use crate::operations::load_for_list;
 use crate::sql;

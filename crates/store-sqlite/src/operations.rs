@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use operond_core::{Gone, Operation, OperationId, Tenant, Timestamp};
 use operond_store::Cause;
+use operond_store::columns::{Place, write_facts, write_key, write_place, write_spec};
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
-use crate::columns::{self, Binder, Place};
+use crate::columns::{self, Binder};
 use crate::fault::{Damage, Fault};
 use crate::sql;
 
@@ -69,14 +70,14 @@ pub(crate) fn read_id(row: &rusqlite::Row<'_>, column: usize) -> Result<Operatio
 pub(crate) fn insert(connection: &Connection, operation: &Operation, now: Timestamp) -> Result<(), Fault> {
     let mut statement = connection.prepare_cached(sql::INSERT_OPERATION)?;
     let mut row = Binder::new(&mut statement);
-    row.key(operation)?;
-    row.place(&Place::of(operation, now))?;
-    row.facts(operation)?;
+    write_key(operation, &mut row)?;
+    write_place(Place::of(operation, now), &mut row)?;
+    write_facts(operation, &mut row)?;
     row.execute()?;
     let mut statement = connection.prepare_cached(sql::INSERT_SPEC)?;
     let mut row = Binder::new(&mut statement);
     row.bind(connection.last_insert_rowid())?;
-    row.spec(&operation.spec)?;
+    write_spec(&operation.spec, &mut row)?;
     row.execute()?;
     Ok(())
 }
@@ -93,9 +94,9 @@ pub(crate) fn update(
     let stays = was == Some(place);
     let mut statement = connection.prepare_cached(if stays { sql::UPDATE_FACTS } else { sql::UPDATE_OPERATION })?;
     let mut row = Binder::new(&mut statement);
-    row.facts(operation)?;
+    write_facts(operation, &mut row)?;
     if !stays {
-        row.place(&place)?;
+        write_place(place, &mut row)?;
     }
     row.bind(operation.id.as_str())?;
     row.bind(previous.cast_signed())?;

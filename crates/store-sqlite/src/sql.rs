@@ -174,12 +174,22 @@ statements! {
 
 #[cfg(test)]
 mod tests {
+    use operond_store::columns::{self, Column};
     use rusqlite::config::DbConfig;
     use rusqlite::{Connection, StatementStatus, params};
 
     use super::ALL;
     use crate::migrate::{STEPS, migrate};
     use crate::open::common_pragmas;
+
+    #[test]
+    fn the_columns_are_those_of_every_sql_store() {
+        let names = |columns: &[Column]| columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ");
+        assert_eq!(key_columns!(), names(columns::KEY));
+        assert_eq!(place_columns!(), names(columns::PLACE));
+        assert_eq!(fact_columns!(), names(columns::FACTS));
+        assert_eq!(concat!(spec_columns!(), ", input_type_url, input_value"), names(columns::SPEC));
+    }
 
     /// The plan of `sql`, one step a line.
     fn plan(connection: &Connection, sql: &str) -> Vec<String> {

@@ -11,6 +11,7 @@
 //! What it is not: a queue or a cache (those are the engine's), or any driver.
 
 mod clock;
+pub mod columns;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod documents;

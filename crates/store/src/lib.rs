@@ -35,7 +35,7 @@ pub use documents::{Collection, Document, DocumentWrite, Stale};
 pub use error::{Cause, Error};
 pub use feed::{Feed, News};
 pub use filter::{Decoded, Face, Filter, FilterError, NoPayloads, Payloads, Range, States, Value};
-pub use list::{Count, CountQuery, Cursor, ListQuery, Order, Page, payload_bytes};
+pub use list::{Count, CountQuery, Counting, Cursor, Filling, ListQuery, Order, Page, payload_bytes};
 pub use memory::MemoryStore;
 pub use request::{Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request};
 pub use rows::{ClaimWant, KeyWrite, OperationWrite, Rows, Wants};

@@ -110,27 +110,55 @@ impl Page {
         query: &ListQuery,
         in_range: impl IntoIterator<Item = Result<Arc<Operation>, E>>,
     ) -> Result<Self, E> {
-        let mut page = Self { operations: Vec::new(), next: None };
-        let mut scan = Scan::new(&query.filter, &*query.payloads, query.scan_max);
-        let mut bytes = 0;
+        let mut filling = Filling::new(query);
         for operation in in_range {
-            let operation = operation?;
-            if page.operations.len() >= query.limit.max(1) || scan.is_over() {
-                page.next = scan.last;
+            if !filling.take(operation?) {
                 break;
             }
-            let before = scan.last.clone();
-            if !scan.passes(&operation) {
-                continue;
-            }
-            bytes += payload_bytes(&operation);
-            if bytes > query.bytes_max && !page.operations.is_empty() {
-                page.next = before;
-                break;
-            }
-            page.operations.push(without_input(operation));
         }
-        Ok(page)
+        Ok(filling.page)
+    }
+}
+
+/// A page while it is being filled, for a store whose rows do not come as an iterator.
+pub struct Filling<'q> {
+    query: &'q ListQuery,
+    page: Page,
+    scan: Scan<'q>,
+    bytes: usize,
+}
+
+impl<'q> Filling<'q> {
+    /// Nothing on it yet.
+    #[must_use]
+    pub fn new(query: &'q ListQuery) -> Self {
+        let page = Page { operations: Vec::new(), next: None };
+        Self { query, page, scan: Scan::new(&query.filter, &*query.payloads, query.scan_max), bytes: 0 }
+    }
+
+    /// Takes the next operation of the range in; false when the page is finished, and this one not on it.
+    pub fn take(&mut self, operation: Arc<Operation>) -> bool {
+        if self.page.operations.len() >= self.query.limit.max(1) || self.scan.is_over() {
+            self.page.next.clone_from(&self.scan.last);
+            return false;
+        }
+        let before = self.scan.last.clone();
+        if !self.scan.passes(&operation) {
+            return true;
+        }
+        self.bytes += payload_bytes(&operation);
+        if self.bytes > self.query.bytes_max && !self.page.operations.is_empty() {
+            self.page.next = before;
+            return false;
+        }
+        self.page.operations.push(without_input(operation));
+        true
+    }
+
+    /// The page: the last one when nothing was refused.
+    #[must_use]
+    pub fn page(self) -> Page {
+        self.page
     }
 }
 
@@ -141,16 +169,13 @@ impl Count {
         query: &CountQuery,
         in_range: impl IntoIterator<Item = Result<Arc<Operation>, E>>,
     ) -> Result<Self, E> {
-        let mut scan = Scan::new(&query.filter, &*query.payloads, query.scan_max);
-        let mut count = 0;
+        let mut counting = Counting::new(query);
         for operation in in_range {
-            let operation = operation?;
-            if scan.is_over() {
-                return Ok(Self { count, more: true });
+            if !counting.take(&*operation?) {
+                break;
             }
-            count += u64::from(scan.passes(&operation));
         }
-        Ok(Self { count, more: false })
+        Ok(counting.count)
     }
 
     /// The count of a query whose filter is its range: the number of keys in it.
@@ -164,6 +189,37 @@ impl Count {
             count += 1;
         }
         Ok(Self { count, more: false })
+    }
+}
+
+/// A count by looking while it goes on, for a store whose rows do not come as an iterator.
+pub struct Counting<'q> {
+    scan: Scan<'q>,
+    count: Count,
+}
+
+impl<'q> Counting<'q> {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn new(query: &'q CountQuery) -> Self {
+        let scan = Scan::new(&query.filter, &*query.payloads, query.scan_max);
+        Self { scan, count: Count { count: 0, more: false } }
+    }
+
+    /// Looks at the next operation of the range; false when it has looked at enough before.
+    pub fn take(&mut self, operation: &Operation) -> bool {
+        self.count.more = self.scan.is_over();
+        if self.count.more {
+            return false;
+        }
+        self.count.count += u64::from(self.scan.passes(operation));
+        true
+    }
+
+    /// So many.
+    #[must_use]
+    pub fn count(self) -> Count {
+        self.count
     }
 }
 

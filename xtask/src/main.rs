@@ -9,6 +9,8 @@
 
 mod bench;
 mod check_deps;
+mod debian;
+mod environment;
 mod openapi;
 mod proto;
 mod sdk;

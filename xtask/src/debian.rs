@@ -42,7 +42,7 @@ pub(crate) fn ensure_tools(tools: &[Tool]) -> anyhow::Result<()> {
     .with_context(|| format!("the tests need {packages}: install them by hand"))
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

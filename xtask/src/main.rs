@@ -5,11 +5,14 @@
 //! * `check-deps`: do the crates depend only on what the design lets them depend on?
 //! * `lag`: how late stock clients learn of a result, with the held Get and without.
 //! * `proto [--check]`: make the generated code from the `.proto` files, or say that it is stale.
-//! * `test [ARGS…]`: set up the client SDKs that the tests drive, then run every test.
+//! * `test [ARGS…]`: set up PostgreSQL and the client SDKs that the tests drive, then run every test.
 
 mod bench;
 mod check_deps;
+mod debian;
+mod environment;
 mod openapi;
+mod postgres;
 mod proto;
 mod sdk;
 mod test;
@@ -54,6 +57,6 @@ cargo xtask CHORE
   check-deps       fail on a dependency, a licence or a manifest that the design does not allow
   lag              measure how late stock clients learn of a result, with the held Get and without
   proto [--check]  generate code from the .proto files; --check only compares
-  test [ARGS...]   set up the client SDKs under target/sdk, then run every test;
+  test [ARGS...]   set up PostgreSQL, and client SDKs under target/sdk, then run every test;
                    ARGS go to `cargo test` in the place of `--workspace --all-targets`
 ";

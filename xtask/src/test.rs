@@ -1,41 +1,50 @@
 //! `cargo xtask test`: every test, on a machine that has Rust, a C compiler and nothing else yet.
 
 use std::env;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 
+use crate::postgres;
 use crate::sdk::{self, Sdks};
 
-/// Sets up the client SDKs, then runs the tests; `arguments` choose which, none means all of them
+/// Sets up PostgreSQL and the client SDKs, then runs the tests; `arguments` choose which, none means all of them
 /// and the documentation's examples. Cargo's own summary is the last thing printed.
 ///
 /// # Errors
-/// An SDK cannot be set up, or cargo cannot be started. A failing test is no error but cargo's
+/// PostgreSQL or an SDK cannot be set up, or cargo cannot be started. A failing test is no error but cargo's
 /// exit code.
 pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<ExitCode> {
-    let sdks = sdk::set_up()?;
+    let needs = Needs { postgres: postgres::set_up()?, sdks: sdk::set_up()? };
     if !arguments.is_empty() {
-        return cargo_test(arguments, &sdks);
+        return cargo_test(arguments, &needs);
     }
     // Examples second: they are few, and a failure before them is not to scroll away.
-    let tests = cargo_test(&["--workspace", "--all-targets", "--no-fail-fast"], &sdks)?;
+    let tests = cargo_test(&["--workspace", "--all-targets", "--no-fail-fast"], &needs)?;
     if tests != ExitCode::SUCCESS {
         return Ok(tests);
     }
-    cargo_test(&["--workspace", "--doc", "--no-fail-fast"], &sdks)
+    cargo_test(&["--workspace", "--doc", "--no-fail-fast"], &needs)
 }
 
-fn cargo_test(arguments: &[&str], sdks: &Sdks) -> anyhow::Result<ExitCode> {
+/// What the tests use that cargo does not build for them.
+struct Needs {
+    postgres: PathBuf,
+    sdks: Sdks,
+}
+
+fn cargo_test(arguments: &[&str], needs: &Needs) -> anyhow::Result<ExitCode> {
     println!("==> cargo test {}", arguments.join(" "));
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .arg("test")
         .args(arguments)
         .current_dir(crate::root())
-        .env("OPEROND_SDK_PYTHON", &sdks.python)
-        .env("OPEROND_SDK_NODE_MODULES", &sdks.node_modules)
-        .env("OPEROND_SDK_RUST", &sdks.rust)
+        .env(postgres::BIN, &needs.postgres)
+        .env("OPEROND_SDK_PYTHON", &needs.sdks.python)
+        .env("OPEROND_SDK_NODE_MODULES", &needs.sdks.node_modules)
+        .env("OPEROND_SDK_RUST", &needs.sdks.rust)
         .status()
         .context("starting cargo test")?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());

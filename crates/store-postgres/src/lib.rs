@@ -1,4 +1,250 @@
-//! Operations in a PostgreSQL database that many servers share.
+//! Operations in a PostgreSQL database: a store for as many servers as share it.
+//!
+//! ```no_run
+//! use operond_store_postgres::{Options, PostgresStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let url = "postgres://operond@127.0.0.1/operond";
+//! PostgresStore::migrate(url).await?;
+//! let store = PostgresStore::open(url, Options::default()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A few connections write, each a batch in one transaction at a time; a few read; one watches what
+//! other servers write, and what time it is in the database, whose clock is the store's. Everything
+//! runs as tasks of the runtime in which the store was opened; its futures may be awaited anywhere.
+//!
+//! What it is not: a place for rules (`operond_core` has them), a queue that groups requests into
+//! batches (that is the engine's), a cache, or a manager of the database.
 
-#[cfg(any(test, feature = "cluster"))]
+mod address;
+mod batch;
+#[cfg(feature = "cluster")]
 pub mod cluster;
+mod columns;
+mod documents;
+mod durability;
+mod fault;
+mod keys;
+mod lane;
+mod list;
+mod migrate;
+mod open;
+mod presence;
+mod session;
+mod set_aside;
+mod sql;
+mod time;
+mod tombstones;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use operond_core::OperationId;
+use operond_store::{
+    Answer, Applied, Batch, Clock, Collection, Count, CountQuery, Document, DocumentWrite, Error, ListQuery, Lookup,
+    Page, Properties, Stale, Store,
+};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+pub use durability::Durability;
+pub use migrate::Schema;
+pub use open::{OpenError, Options};
+
+use fault::Fault;
+use lane::Lanes;
+use presence::Presence;
+use session::Connector;
+use time::Time;
+use watch::Told;
+
+/// A store in a PostgreSQL database. [`Store::close`] it, so that what is under way is finished.
+pub struct PostgresStore {
+    inner: Arc<Inner>,
+    properties: Properties,
+    durability: Durability,
+    runtime: Handle,
+    /// Calls, which go on when their callers are gone, and the watcher.
+    tasks: TaskTracker,
+    closed: AtomicBool,
+}
+
+struct Inner {
+    connector: Connector,
+    lanes: Lanes,
+    pool: deadpool_postgres::Pool,
+    time: Arc<Time>,
+    presence: Arc<Presence>,
+    told: Arc<Told>,
+}
+
+impl PostgresStore {
+    /// Opens the store in the database at `url`, which was migrated before. Goes by the database's
+    /// clock. Must be called inside a tokio runtime with IO and time, which serves it from then on.
+    pub async fn open(url: &str, options: Options) -> Result<Self, OpenError> {
+        open::open(url, options, None).await
+    }
+
+    /// The same, but goes by `clock`: for tests, and where no other server shares the database.
+    pub async fn open_on(url: &str, options: Options, clock: impl Clock) -> Result<Self, OpenError> {
+        open::open(url, options, open::given(clock)).await
+    }
+
+    /// Takes the steps to the newest schema that the database at `url` lacks, all or none of them;
+    /// says how many. Servers of the release before may go on working meanwhile and afterwards.
+    pub async fn migrate(url: &str) -> Result<usize, OpenError> {
+        open::migrate_up(url).await
+    }
+
+    /// How the schema of the database at `url` stands.
+    pub async fn schema(url: &str) -> Result<Schema, OpenError> {
+        open::schema_of(url).await
+    }
+
+    /// What the database promised to keep when the store was opened.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// The database's clock stood over an hour ahead of what was stored last: retention removes
+    /// nothing for an hour, and the operator should know.
+    #[must_use]
+    pub fn clock_stepped(&self) -> bool {
+        self.inner.time.stepped()
+    }
+
+    /// How far this machine's calendar is from the store's time, which alone decides about operations.
+    #[must_use]
+    pub fn clock_skew(&self) -> Duration {
+        self.inner.time.skew()
+    }
+
+    /// Has a task do it, on the store's own runtime: whole, whoever waits for it.
+    fn task<T, F>(&self, work: impl FnOnce(Arc<Inner>) -> F) -> Answer<'_, T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        if self.closed.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(Error::Unavailable("the store is closed".into())) });
+        }
+        let task = self.tasks.spawn_on(work(Arc::clone(&self.inner)), &self.runtime);
+        // A task that ended without an answer has panicked, or its runtime has ended.
+        Box::pin(async move { task.await.unwrap_or_else(|ended| Err(Error::Unknown(ended.into()))) })
+    }
+}
+
+impl Store for PostgresStore {
+    fn update(&self, batch: Arc<Batch>) -> Answer<'_, Applied> {
+        self.task(|inner| async move { inner.lanes.update(batch).await })
+    }
+
+    fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
+        let id = id.clone();
+        self.task(|inner| async move { Ok(inner.get(&id).await?) })
+    }
+
+    fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
+        let query = query.clone();
+        self.task(|inner| async move { Ok(list::page(&mut inner.reader().await?, &query).await?) })
+    }
+
+    fn count(&self, query: &CountQuery) -> Answer<'_, Count> {
+        let query = query.clone();
+        self.task(|inner| async move { Ok(list::count(&mut inner.reader().await?, &query).await?) })
+    }
+
+    fn purge(&self, limit: usize) -> Answer<'_, usize> {
+        self.task(move |inner| async move { inner.lanes.purge(limit).await })
+    }
+
+    fn documents(&self, collection: Collection) -> Answer<'_, Vec<Document>> {
+        self.task(move |inner| async move { Ok(inner.documents(collection).await?) })
+    }
+
+    fn put_documents(&self, writes: Vec<DocumentWrite>) -> Answer<'_, Result<Vec<Document>, Stale>> {
+        self.task(|inner| async move { inner.lanes.put_documents(writes).await })
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        self.task(|inner| async move { Ok(inner.ping().await?) })
+    }
+
+    fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return Box::pin(async { Err(Error::Unavailable("the store is closed".into())) });
+        }
+        let (inner, tasks) = (Arc::clone(&self.inner), self.tasks.clone());
+        let closing = self.runtime.spawn(async move {
+            inner.told.close();
+            tasks.close();
+            tasks.wait().await;
+            Ok(inner.close().await?)
+        });
+        Box::pin(async move { closing.await.unwrap_or_else(|ended| Err(Error::Unknown(ended.into()))) })
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.inner.told.close();
+    }
+}
+
+impl Inner {
+    /// A connection that reads.
+    async fn reader(&self) -> Result<deadpool_postgres::Client, Fault> {
+        if self.presence.is_away() {
+            return Err(Fault::Away);
+        }
+        Ok(self.pool.get().await?)
+    }
+
+    async fn get(&self, id: &OperationId) -> Result<Lookup, Fault> {
+        let client = self.reader().await?;
+        let statement = client.prepare_cached(&sql::OPERATION_BY_ID).await?;
+        if let Some(row) = client.query_opt(&statement, &[&id.as_str()]).await? {
+            return Ok(Lookup::Found(Arc::new(columns::operation(&row)?)));
+        }
+        let statement = client.prepare_cached(&sql::TOMBSTONES).await?;
+        let row = client.query_opt(&statement, &[&[id.as_str()].as_slice()]).await?;
+        let Some(row) = row else { return Ok(Lookup::Never) };
+        let (_, (tenant, gone)) = tombstones::read(&row)?;
+        Ok(Lookup::Gone(tenant, gone))
+    }
+
+    async fn documents(&self, collection: Collection) -> Result<Vec<Document>, Fault> {
+        let client = self.reader().await?;
+        let statement = client.prepare_cached(&sql::DOCUMENTS).await?;
+        let rows = client.query(&statement, &[&i64::from(collection.code())]).await?;
+        rows.iter().map(|row| documents::read(row, collection)).collect()
+    }
+
+    async fn ping(&self) -> Result<(), Fault> {
+        self.reader().await?.batch_execute("SELECT 1").await?;
+        Ok(())
+    }
+
+    /// Notes how late it was, then ends every connection.
+    async fn close(&self) -> Result<(), Fault> {
+        let latest = self.lanes.written_at();
+        let noted = match self.reader().await {
+            Ok(client) => client.execute(sql::NOTE_TIME.as_str(), &[&latest]).await.map(drop).map_err(Fault::from),
+            Err(fault) => Err(fault),
+        };
+        self.lanes.close();
+        self.pool.close();
+        self.connector.ended().await;
+        noted
+    }
+}

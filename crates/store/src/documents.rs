@@ -29,6 +29,12 @@ impl Collection {
             Self::Kinds => 2,
         }
     }
+
+    /// What [`Collection::code`] wrote.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.iter().copied().find(|collection| collection.code() == code)
+    }
 }
 
 /// A document as it is stored.

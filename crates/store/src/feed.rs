@@ -1,8 +1,8 @@
 //! What other servers write to the same data: how those who wait here learn of it.
 
-use operond_core::{Kind, OperationId};
+use operond_core::{Kind, OperationId, Phase, Stored};
 
-use crate::{Answer, Collection};
+use crate::{Answer, Applied, Collection};
 
 /// Tells of what others wrote. It may tell of more than that, and twice; it never leaves anything
 /// out without saying so ([`News::missed`]). Whoever is told looks for themselves.
@@ -26,4 +26,38 @@ pub struct News {
     pub documents: Vec<Collection>,
     /// Something was written that can no longer be told: anything may have changed.
     pub missed: bool,
+}
+
+impl News {
+    /// What a batch has to tell to others.
+    #[must_use]
+    pub fn of(applied: &Applied) -> Self {
+        let mut news = Self::default();
+        for change in &applied.changed {
+            if !change.bare {
+                news.operations.push(change.operation.id.clone());
+            }
+            if let Stored::Live(operation) = &change.stored
+                && matches!(operation.phase, Phase::Queued { .. })
+                && operation.available_at <= applied.at
+            {
+                news.claimable.push(operation.spec.kind.clone());
+            }
+        }
+        news
+    }
+
+    /// Takes in what is told beside this.
+    pub fn add(&mut self, other: Self) {
+        self.operations.extend(other.operations);
+        self.claimable.extend(other.claimable);
+        self.documents.extend(other.documents);
+        self.missed |= other.missed;
+    }
+
+    /// Whether there is nothing to tell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty() && self.claimable.is_empty() && self.documents.is_empty() && !self.missed
+    }
 }

@@ -7,7 +7,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use operond_core::{Any, Event, EventKind, Fingerprint, Labels, Status, Timestamp};
+use operond_core::{Any, Event, EventKind, Fingerprint, Kind, Labels, OperationId, Status, Timestamp};
+
+use crate::{Collection, News};
 
 /// Something that has a packed form.
 pub trait Packed: Sized {
@@ -109,6 +111,33 @@ impl Packed for Vec<Event> {
             Ok(Event { at: Timestamp::from_micros(previous), what, by: Arc::from(from.text()?) })
         })?;
         from.end(events)
+    }
+}
+
+impl Packed for News {
+    fn pack(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.count(self.operations.len());
+        self.operations.iter().for_each(|id| out.text(id.as_str()));
+        out.count(self.claimable.len());
+        self.claimable.iter().for_each(|kind| out.text(kind.as_str()));
+        out.count(self.documents.len());
+        out.0.extend(self.documents.iter().map(|collection| collection.code()));
+        out.0.push(u8::from(self.missed));
+        out.0
+    }
+
+    fn unpack(bytes: &[u8]) -> Result<Self, Damaged> {
+        let mut from = Reader::new(bytes)?;
+        let id = |from: &mut Reader<'_>| OperationId::parse("id", from.text()?).map_err(|_| Damaged::Value("id"));
+        let operations = from.many(id)?;
+        let claimable = from.many(|from| Kind::new(from.text()?).map_err(|_| Damaged::Value("kind")))?;
+        let documents = from.many(|from| {
+            let [code] = from.array()?;
+            Collection::from_code(code).ok_or(Damaged::Value("collection"))
+        })?;
+        let [missed] = from.array()?;
+        from.end(Self { operations, claimable, documents, missed: missed != 0 })
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) const HOUSE: &[Edges] = &[
     Edges { of: "operond-core", uses: &[], tests_use: &[] },
     Edges { of: "operond-store", uses: &["operond-core"], tests_use: &[] },
     Edges { of: "operond-store-sqlite", uses: &["operond-store", "operond-core"], tests_use: &[] },
+    Edges { of: "operond-store-postgres", uses: &["operond-store", "operond-core"], tests_use: &[] },
     Edges { of: "operond-engine", uses: &["operond-store", "operond-core"], tests_use: &["operond-store-sqlite"] },
     Edges { of: "operond-proto", uses: &[], tests_use: &[] },
     Edges {
@@ -54,6 +55,7 @@ pub(super) const HOUSE: &[Edges] = &[
             "operond-proto",
             "operond-engine",
             "operond-store-sqlite",
+            "operond-store-postgres",
             "operond-store",
             "operond-core",
         ],
@@ -67,6 +69,12 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         libraries: &["rusqlite", "libsqlite3-sys"],
         only_in: &["operond-store-sqlite"],
+        tests_in: &["operond"],
+        why: "SQL and its driver live behind the Store trait",
+    },
+    Layer {
+        libraries: &["tokio-postgres", "deadpool-postgres", "tokio-postgres-rustls"],
+        only_in: &["operond-store-postgres"],
         tests_in: &["operond"],
         why: "SQL and its driver live behind the Store trait",
     },
@@ -96,15 +104,22 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         libraries: &["rustls", "rustls-pki-types", "tokio-rustls"],
-        only_in: &["operond-server", "operond-client"],
+        only_in: &["operond-server", "operond-client", "operond-store-postgres"],
         tests_in: &["operond"],
         why: "TLS is a matter of the two ends of a connection",
     },
     Layer {
         libraries: &["tokio", "tokio-stream", "tokio-util", "futures"],
-        only_in: &["operond-engine", "operond-server", "operond-client", "operond", "xtask"],
+        only_in: &[
+            "operond-engine",
+            "operond-server",
+            "operond-client",
+            "operond-store-postgres",
+            "operond",
+            "xtask",
+        ],
         tests_in: &[],
-        why: "the rules and the stores are synchronous",
+        why: "the rules are synchronous, and so is a store that waits for no network",
     },
     Layer {
         libraries: &["serde", "serde_json"],
@@ -152,6 +167,7 @@ pub(super) const LICENSES: &[&str] = &[
     "Apache-2.0",
     "Apache-2.0 / MIT",
     "Apache-2.0 AND ISC",
+    "Apache-2.0 OR BSL-1.0 OR MIT",
     "Apache-2.0 OR ISC OR MIT",
     "Apache-2.0 OR MIT",
     "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT",
@@ -169,4 +185,5 @@ pub(super) const LICENSES: &[&str] = &[
     "MIT/Apache-2.0",
     "Unlicense OR MIT",
     "Zlib",
+    "Zlib OR Apache-2.0 OR MIT",
 ];

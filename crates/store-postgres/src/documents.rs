@@ -1,0 +1,46 @@
+//! The table `documents`.
+
+use operond_core::Timestamp;
+use operond_store::{Collection, Document, DocumentWrite, Stale};
+use tokio_postgres::Row;
+
+use crate::fault::Fault;
+use crate::session::Session;
+use crate::sql;
+
+/// One document, out of a row of [`sql::DOCUMENTS`].
+pub(crate) fn read(row: &Row, collection: Collection) -> Result<Document, Fault> {
+    Ok(Document {
+        collection,
+        name: row.try_get::<_, &str>(0)?.into(),
+        version: row.try_get::<_, i64>(1)?.cast_unsigned(),
+        modified_at: Timestamp::from_micros(row.try_get(2)?),
+        bytes: row.try_get::<_, &[u8]>(3)?.into(),
+    })
+}
+
+/// Writes all of them, in a transaction that is open, or finds out why they are not to be written.
+pub(crate) async fn write(
+    session: &Session,
+    writes: &[DocumentWrite],
+    now: Timestamp,
+) -> Result<Result<Vec<Document>, Stale>, Fault> {
+    let mut written = Vec::with_capacity(writes.len());
+    for write in writes {
+        let (collection, name) = (i64::from(write.collection.code()), &*write.name);
+        let statement = session.prepared(&sql::LOCK_DOCUMENT).await?;
+        let row = session.client.query_opt(&statement, &[&collection, &name]).await?;
+        let found = row.map(|row| row.try_get::<_, i64>(0)).transpose()?.unwrap_or(0).cast_unsigned();
+        let document = match write.clone().over(found, now) {
+            Ok(document) => document,
+            Err(stale) => return Ok(Err(stale)),
+        };
+        let sql = if found == 0 { &sql::INSERT_DOCUMENT } else { &sql::UPDATE_DOCUMENT };
+        let statement = session.prepared(sql).await?;
+        let (version, modified_at) = (document.version.cast_signed(), document.modified_at.micros());
+        let parameters = [&collection as _, &name as _, &version as _, &modified_at as _, &&*document.bytes as _];
+        session.client.execute(&statement, &parameters).await?;
+        written.push(document);
+    }
+    Ok(Ok(written))
+}

@@ -1,0 +1,85 @@
+//! The schema, as numbered steps that only go forwards, taken by command: servers do not migrate.
+//!
+//! `operond_meta` says which steps the database has taken, and which release still serves it: a step
+//! is written so that the release before goes on working beside the new one. A step that was released
+//! is never edited.
+
+use tokio_postgres::Transaction;
+use tokio_postgres::error::SqlState;
+
+use crate::session::Session;
+
+/// A step to a newer schema.
+pub(crate) struct Step {
+    sql: &'static str,
+    /// The oldest schema version whose releases still serve a database that has taken this step.
+    serves: i64,
+}
+
+/// Every step, in order.
+pub(crate) const STEPS: &[Step] = &[Step { sql: include_str!("../migrations/0001_operations.sql"), serves: 1 }];
+
+/// How a database's schema stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schema {
+    /// Steps it has taken; 0 where operond's tables are not there.
+    pub version: i64,
+    /// Releases that know at least this many steps serve it.
+    pub serves: i64,
+    /// Steps that this release knows.
+    pub known: i64,
+}
+
+impl Schema {
+    /// Whether this release can serve it.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.version >= self.known || self.version > 0 && self.version == self.known
+    }
+}
+
+/// Reads how the schema stands.
+pub(crate) async fn schema(session: &Session) -> Result<Schema, tokio_postgres::Error> {
+    let known = number(STEPS.len());
+    let read = session.client.query_opt("SELECT version, serves FROM operond_meta WHERE only_one", &[]).await;
+    match read {
+        Ok(Some(row)) => Ok(Schema { version: row.try_get(0)?, serves: row.try_get(1)?, known }),
+        Ok(None) => Ok(Schema { version: 0, serves: 0, known }),
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(Schema { version: 0, serves: 0, known }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the steps that are missing, all or none of them; says how many. Two at a time take turns.
+pub(crate) async fn migrate(session: &mut Session, steps: &[Step]) -> Result<usize, tokio_postgres::Error> {
+    let mut seal_key = [0; 32];
+    getrandom::fill(&mut seal_key).expect("the operating system has randomness");
+    let transaction = session.client.transaction().await?;
+    transaction.batch_execute(META).await?;
+    transaction.execute(FIRST_META, &[&&seal_key[..]]).await?;
+    let taken: i64 = transaction.query_one("SELECT version FROM operond_meta FOR UPDATE", &[]).await?.try_get(0)?;
+    let taken = usize::try_from(taken).unwrap_or(usize::MAX);
+    let missing = steps.get(taken..).unwrap_or_default();
+    for (index, step) in missing.iter().enumerate() {
+        take(&transaction, number(taken + index + 1), step).await?;
+    }
+    transaction.commit().await?;
+    Ok(missing.len())
+}
+
+async fn take(transaction: &Transaction<'_>, version: i64, step: &Step) -> Result<(), tokio_postgres::Error> {
+    transaction.batch_execute(step.sql).await?;
+    transaction.execute("UPDATE operond_meta SET version = $1, serves = $2", &[&version, &step.serves]).await?;
+    Ok(())
+}
+
+fn number(steps: usize) -> i64 {
+    i64::try_from(steps).unwrap_or(i64::MAX)
+}
+
+/// The one row about the store itself.
+const META: &str = "CREATE TABLE IF NOT EXISTS operond_meta (\
+    only_one boolean PRIMARY KEY CHECK (only_one), seal_key bytea NOT NULL, last_stored bigint, \
+    version bigint NOT NULL, serves bigint NOT NULL)";
+const FIRST_META: &str = "INSERT INTO operond_meta (only_one, seal_key, version, serves) VALUES (true, $1, 0, 0) \
+    ON CONFLICT (only_one) DO NOTHING";

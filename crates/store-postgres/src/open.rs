@@ -1,0 +1,275 @@
+//! Opening: the address, the schema, what the database promises, and the tasks that work on it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Timeouts};
+use operond_core::Timestamp;
+use operond_store::{Clock, Properties};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_util::task::TaskTracker;
+
+use crate::PostgresStore;
+use crate::address::{Address, chain};
+use crate::durability::Durability;
+use crate::lane::Lanes;
+use crate::migrate::{STEPS, Schema, migrate, schema};
+use crate::presence::Presence;
+use crate::session::{Connector, Session};
+use crate::sql;
+use crate::time::Time;
+use crate::watch::{Told, Watcher};
+
+/// How a store is to work.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Connections that write, each one transaction at a time; 1 at least.
+    pub writers: usize,
+    /// Connections that read; 1 at least.
+    pub readers: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { writers: 2, readers: 8 }
+    }
+}
+
+/// Why a database could not be opened as a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The URL cannot be used.
+    #[error("{url} is not an address of a database: {why}; write postgres://USER@HOST:PORT/DATABASE")]
+    Address {
+        /// As it may be shown.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No host answered, or none that takes writes.
+    #[error("cannot reach {url}: {why}; check that PostgreSQL listens there")]
+    Unreachable {
+        /// Where it was tried.
+        url: String,
+        /// What came of it.
+        why: String,
+    },
+    /// It answers, and takes no writes.
+    #[error("{url} is read-only (a standby, or default_transaction_read_only): name the primary, or all hosts")]
+    ReadOnly {
+        /// Where it was tried.
+        url: String,
+    },
+    /// It does not let us in.
+    #[error("{url} refuses: {why}; check the user, the password and the database's name")]
+    Refused {
+        /// Where it was tried.
+        url: String,
+        /// What it said.
+        why: String,
+    },
+    /// It has too many connections.
+    #[error("{url} has no connection left: {why}; raise max_connections, or let fewer servers connect")]
+    Crowded {
+        /// Where it was tried.
+        url: String,
+        /// What it said.
+        why: String,
+    },
+    /// Its tables are not there yet, or are those of an older release.
+    #[error("{url} has schema version {found}, this release needs {known}; run: operond migrate up --store URL")]
+    Older {
+        /// The database.
+        url: String,
+        /// Its version; 0 for none.
+        found: i64,
+        /// The version needed.
+        known: i64,
+    },
+    /// A newer release changed it so that this one no longer understands it.
+    #[error(
+        "{url} has schema version {found}, which needs a release that knows {serves}; this one knows {known}: use the newer release"
+    )]
+    Newer {
+        /// The database.
+        url: String,
+        /// Its version.
+        found: i64,
+        /// The version that a release must know at least.
+        serves: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+    /// It refused something else.
+    #[error("cannot {doing} {url}: {why}")]
+    Failed {
+        /// The database.
+        url: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What it said.
+        why: String,
+    },
+}
+
+/// Where time comes from.
+pub(crate) type Given = Option<Box<dyn FnOnce(Option<Timestamp>) -> Time + Send>>;
+
+/// A clock of one's own in the place of the database's.
+pub(crate) fn given(clock: impl Clock) -> Given {
+    Some(Box::new(move |last_stored| Time::given(clock, last_stored)))
+}
+
+/// Opens the store in the database at `url`.
+pub(crate) async fn open(url: &str, options: Options, given: Given) -> Result<PostgresStore, OpenError> {
+    let runtime = Handle::current();
+    let connector = Connector::new(Address::parse(url)?, runtime.clone());
+    let shown = connector.address().shown.clone();
+    let failed = |doing| {
+        let url = shown.clone();
+        move |error: tokio_postgres::Error| OpenError::Failed { url, doing, why: chain(&error) }
+    };
+    let session = connect(&connector).await?;
+    check(schema(&session).await.map_err(failed("read the schema of"))?, &shown)?;
+    let durability = Durability::read(&session).await.map_err(failed("read the settings of"))?;
+    let meta = Meta::read(&session).await.map_err(failed("read"))?;
+    let time = Arc::new(match given {
+        Some(given) => given(meta.last_stored),
+        None => Time::of_database(meta.now, meta.last_stored),
+    });
+    let presence = Arc::new(Presence::default());
+    let told = Arc::new(Told::default());
+    let mut watcher = Watcher::new(connector.clone(), Arc::clone(&time), Arc::clone(&presence), Arc::clone(&told));
+    watcher.begin(&session).await.map_err(failed("read what is new in"))?;
+    let tasks = TaskTracker::new();
+    tasks.spawn_on(watcher.run(session), &runtime);
+    let properties = Properties {
+        seal_key: meta.seal_key,
+        others: Some(Arc::clone(&told) as _),
+        batch_max: BATCH_MAX,
+        batches_at_once: options.writers.max(1),
+    };
+    let lanes = Lanes::new(connector.clone(), Arc::clone(&time), Arc::clone(&presence), options.writers.max(1));
+    let pool = pool(&connector, options.readers.max(1));
+    Ok(PostgresStore {
+        inner: Arc::new(crate::Inner { connector, lanes, pool, time, presence, told }),
+        properties,
+        durability,
+        runtime,
+        tasks,
+        closed: AtomicBool::new(false),
+    })
+}
+
+/// Takes the steps to the newest schema that the database at `url` lacks; says how many.
+pub(crate) async fn migrate_up(url: &str) -> Result<usize, OpenError> {
+    let connector = Connector::new(Address::parse(url)?, Handle::current());
+    let shown = connector.address().shown.clone();
+    let mut session = connect(&connector).await?;
+    // Two that begin at the same time on an empty database come into each other's way once.
+    let mut again = true;
+    loop {
+        match migrate(&mut session, STEPS).await {
+            Ok(taken) => return Ok(taken),
+            Err(error) if std::mem::take(&mut again) && is_race(&error) => {}
+            Err(error) => return Err(OpenError::Failed { url: shown, doing: "migrate", why: chain(&error) }),
+        }
+    }
+}
+
+/// How the schema of the database at `url` stands.
+pub(crate) async fn schema_of(url: &str) -> Result<Schema, OpenError> {
+    let connector = Connector::new(Address::parse(url)?, Handle::current());
+    let session = connect(&connector).await?;
+    let failed = |error: tokio_postgres::Error| OpenError::Failed {
+        url: connector.address().shown.clone(),
+        doing: "read the schema of",
+        why: chain(&error),
+    };
+    schema(&session).await.map_err(failed)
+}
+
+fn is_race(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&SqlState::UNIQUE_VIOLATION | &SqlState::DUPLICATE_TABLE | &SqlState::DUPLICATE_OBJECT))
+}
+
+async fn connect(connector: &Connector) -> Result<Session, OpenError> {
+    let url = connector.address().shown.clone();
+    match timeout(CONNECT_MAX, connector.session()).await {
+        Ok(Ok(session)) => Ok(session),
+        Ok(Err(error)) => Err(refusal(url, &error)),
+        Err(_elapsed) => Err(OpenError::Unreachable { url, why: format!("no answer within {CONNECT_MAX:?}") }),
+    }
+}
+
+/// What a refused connection means to who wanted it.
+fn refusal(url: String, error: &tokio_postgres::Error) -> OpenError {
+    let why = chain(error);
+    let Some(code) = error.code() else {
+        // The driver's own words for a host that does not take writes.
+        return if why.contains("read-only") || why.contains("read only") || why.contains("session is not writable") {
+            OpenError::ReadOnly { url }
+        } else {
+            OpenError::Unreachable { url, why }
+        };
+    };
+    match *code {
+        SqlState::TOO_MANY_CONNECTIONS => OpenError::Crowded { url, why },
+        SqlState::CANNOT_CONNECT_NOW => OpenError::Unreachable { url, why },
+        _ => OpenError::Refused { url, why },
+    }
+}
+
+fn check(schema: Schema, url: &str) -> Result<(), OpenError> {
+    let Schema { version, serves, known } = schema;
+    let url = url.to_owned();
+    if version < known {
+        return Err(OpenError::Older { url, found: version, known });
+    }
+    if serves > known {
+        return Err(OpenError::Newer { url, found: version, serves, known });
+    }
+    Ok(())
+}
+
+fn pool(connector: &Connector, readers: usize) -> Pool {
+    let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_connect(connector.address().config.clone(), connector.clone(), config);
+    let timeouts = Timeouts { wait: Some(READ_WAIT_MAX), create: Some(CONNECT_MAX), recycle: Some(READ_WAIT_MAX) };
+    let pool = Pool::builder(manager).max_size(readers).timeouts(timeouts).runtime(deadpool_postgres::Runtime::Tokio1);
+    pool.build().expect("a pool with timeouts has a runtime")
+}
+
+/// The one row about the store itself, and the time.
+struct Meta {
+    seal_key: [u8; 32],
+    last_stored: Option<Timestamp>,
+    now: Timestamp,
+}
+
+impl Meta {
+    async fn read(session: &Session) -> Result<Self, tokio_postgres::Error> {
+        let row = session.client.query_one(sql::META.as_str(), &[]).await?;
+        let now = session.client.query_one(sql::NOW.as_str(), &[]).await?;
+        let mut seal_key = [0; 32];
+        let stored: &[u8] = row.try_get(0)?;
+        let length = stored.len().min(seal_key.len());
+        seal_key[..length].copy_from_slice(&stored[..length]);
+        Ok(Self {
+            seal_key,
+            last_stored: row.try_get::<_, Option<i64>>(1)?.map(Timestamp::from_micros),
+            now: Timestamp::from_micros(now.try_get(0)?),
+        })
+    }
+}
+
+/// Most requests in one transaction: it holds its rows' locks for as long as it takes.
+const BATCH_MAX: usize = 500;
+/// For all hosts together.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// How long a read waits for a connection.
+const READ_WAIT_MAX: Duration = Duration::from_secs(3);

@@ -1,0 +1,86 @@
+//! What this server writes under which names, as all parts of the store know it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The streams of this server that are open, and whether the database can be reached.
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    streams: Mutex<BTreeMap<String, Arc<Written>>>,
+    away: AtomicBool,
+}
+
+/// A name for what one connection writes, and the numbers of that; it ends with the connection.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    id: String,
+    written: Arc<Written>,
+    presence: Arc<Presence>,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    /// The last number that was committed.
+    n: AtomicI64,
+    /// Others have forgotten the stream: what is written under it is not looked at any more.
+    lost: AtomicBool,
+}
+
+impl Presence {
+    /// A stream that nothing was written under yet, and that others can know of already.
+    pub(crate) fn stream(self: &Arc<Self>, id: String) -> Stream {
+        let written = Arc::default();
+        self.streams().insert(id.clone(), Arc::clone(&written));
+        Stream { id, written, presence: Arc::clone(self) }
+    }
+
+    /// The open streams, each with the last number that was committed under it.
+    pub(crate) fn written(&self) -> Vec<(String, i64)> {
+        self.streams().iter().map(|(id, written)| (id.clone(), written.n.load(Ordering::SeqCst))).collect()
+    }
+
+    /// Some of the open streams are forgotten: none of them is used for another transaction.
+    pub(crate) fn lose(&self) {
+        self.streams().values().for_each(|written| written.lost.store(true, Ordering::SeqCst));
+    }
+
+    /// Says whether the database can be reached.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Ordering::SeqCst)
+    }
+
+    fn streams(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Written>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stream {
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The number of the transaction that comes next.
+    pub(crate) fn next(&self) -> i64 {
+        self.written.n.load(Ordering::SeqCst) + 1
+    }
+
+    /// It was committed.
+    pub(crate) fn advance(&mut self) {
+        self.written.n.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.written.lost.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.presence.streams().remove(&self.id);
+    }
+}

@@ -1,0 +1,158 @@
+//! One connection to the database: how it is made, and what holds for everything that is asked over it.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::join_all;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_postgres::error::Severity;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Statement};
+use tokio_util::task::TaskTracker;
+
+use crate::address::Address;
+
+/// Makes connections. A cheap handle.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    address: Arc<Address>,
+    /// What drives connections runs here; each ends with its client.
+    runtime: Handle,
+    drivers: TaskTracker,
+}
+
+/// A connection. Dropped, it ends, and with it a transaction that was not committed.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    /// By the text's place in memory: every statement is one text for the life of the process.
+    statements: Mutex<HashMap<usize, Statement>>,
+    warned: Arc<AtomicBool>,
+}
+
+impl Connector {
+    pub(crate) fn new(address: Address, runtime: Handle) -> Self {
+        Self { address: Arc::new(address), runtime, drivers: TaskTracker::new() }
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Connects to the first host that takes writes.
+    pub(crate) async fn session(&self) -> Result<Session, tokio_postgres::Error> {
+        let warned = Arc::default();
+        let (client, _driver) = self.connect(&self.address.config, Arc::clone(&warned)).await?;
+        Ok(Session { client, statements: Mutex::default(), warned })
+    }
+
+    async fn connect(
+        &self,
+        config: &Config,
+        warned: Arc<AtomicBool>,
+    ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+        let (client, driver) = match &self.address.tls {
+            Some(tls) => {
+                let (client, connection) = config.connect(tls.clone()).await?;
+                (client, self.drivers.spawn_on(drive(connection, warned), &self.runtime))
+            }
+            None => {
+                let (client, connection) = config.connect(NoTls).await?;
+                (client, self.drivers.spawn_on(drive(connection, warned), &self.runtime))
+            }
+        };
+        let settled = join_all(SETTINGS.iter().map(|setting| client.batch_execute(setting))).await;
+        // A relative of PostgreSQL may not know a setting; one that cannot be reached fails at the next question.
+        for (setting, error) in SETTINGS.iter().zip(settled).filter_map(|(setting, set)| Some((setting, set.err()?))) {
+            tracing::debug!(setting, %error, "a setting was not taken");
+        }
+        Ok((client, driver))
+    }
+
+    /// Ready when no connection is left.
+    pub(crate) async fn ended(&self) {
+        self.drivers.close();
+        self.drivers.wait().await;
+    }
+}
+
+/// The pool's connections are made here, too.
+impl deadpool_postgres::Connect for Connector {
+    fn connect(&self, config: &Config) -> Connecting<'_> {
+        let config = config.clone();
+        Box::pin(async move { Self::connect(self, &config, Arc::default()).await })
+    }
+}
+
+type Connecting<'a> =
+    Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + 'a>>;
+
+impl Session {
+    /// The prepared form of a statement, made at its first use.
+    pub(crate) async fn prepared(&self, sql: &'static str) -> Result<Statement, tokio_postgres::Error> {
+        let place = sql.as_ptr().addr();
+        let known = self.statements().get(&place).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.statements().insert(place, statement.clone());
+        Ok(statement)
+    }
+
+    fn statements(&self) -> MutexGuard<'_, HashMap<usize, Statement>> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what the database has warned of so far.
+    pub(crate) fn forget_warnings(&self) {
+        self.warned.store(false, Ordering::SeqCst);
+    }
+
+    /// The database has warned. At the end of a transaction that means: it is committed here, and no
+    /// standby has it yet (SQLSTATE 01000). A fail-over can lose it.
+    pub(crate) fn warned(&self) -> bool {
+        self.warned.load(Ordering::SeqCst)
+    }
+}
+
+/// Moves messages until the client is dropped or the connection breaks. What a warning comes before
+/// is answered after it is noted.
+async fn drive<S, T>(mut connection: Connection<S, T>, warned: Arc<AtomicBool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        match message {
+            Ok(AsyncMessage::Notice(notice)) if notice.parsed_severity() == Some(Severity::Warning) => {
+                warned.store(true, Ordering::SeqCst);
+                tracing::warn!(code = notice.code().code(), "the database warns: {}", notice.message());
+            }
+            Ok(_) => {}
+            // Whoever asked something over it hears of it.
+            Err(_broken) => return,
+        }
+    }
+}
+
+/// What every connection is told first. A statement waits for no lock and takes no time without a
+/// bound; a transaction of a server that stands still ends, so that others get at its rows. Plans are
+/// made once and go by the indexes, whatever was counted in a table that was empty a minute ago.
+const SETTINGS: &[&str] = &[
+    "SET lock_timeout = '3s'",
+    "SET statement_timeout = '10s'",
+    "SET idle_in_transaction_session_timeout = '5s'",
+    "SET plan_cache_mode = force_generic_plan",
+    "SET enable_seqscan = off",
+    "SET enable_bitmapscan = off",
+    "SET enable_hashjoin = off",
+    "SET enable_mergejoin = off",
+    "SET enable_sort = off",
+    "SET enable_material = off",
+    "SET enable_memoize = off",
+    "SET jit = off",
+];

@@ -1,0 +1,258 @@
+//! Every statement there is, each the same text for the life of the process; all of them are held
+//! against their query plans below.
+//!
+//! They pick rows and write by id and revision. None decides a transition. What is written comes as
+//! arrays, a column each, so that a statement serves a whole batch. The subset of SQL is the one that
+//! the relatives of PostgreSQL share: no sequences, triggers, extensions, advisory locks or
+//! notifications.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use operond_store::columns::{Column, FACTS, Holds, KEY, PLACE, SPEC};
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
+        $($(#[$doc])* pub(crate) static $name: LazyLock<String> = LazyLock::new(|| $sql.into());)*
+
+        #[cfg(test)]
+        const ALL: &[(&str, &LazyLock<String>)] = &[$((stringify!($name), &$name),)*];
+    };
+}
+
+statements! {
+    /// By id, with the input; the columns in the order in which [`crate::columns`] reads them.
+    OPERATION_BY_ID = format!("SELECT {}, {} FROM operations o JOIN specs s ON s.id = o.id WHERE o.id = $1", all("o"), spec("s"));
+    /// By ids, locked in their order, so that two batches never wait for each other.
+    LOCK_OPERATIONS = format!(
+        "SELECT {}, {} FROM operations o JOIN specs s ON s.id = o.id WHERE o.id = ANY($1) ORDER BY o.id FOR UPDATE OF o",
+        all("o"), spec("s")
+    );
+    INSERT_OPERATIONS = insert("operations", &[KEY, PLACE, FACTS]);
+    INSERT_SPECS = insert("specs", &[ID, SPEC]);
+    UPDATE_OPERATIONS = format!(
+        "UPDATE operations o SET {} FROM {} WHERE o.id = w.id AND o.revision = w.previous",
+        assignments(&[PLACE, FACTS]), unnest(&[ID, PREVIOUS, PLACE, FACTS])
+    );
+    DELETE_OPERATIONS = format!(
+        "DELETE FROM operations o USING {} WHERE o.id = w.id AND o.revision = w.previous", unnest(&[ID, PREVIOUS])
+    );
+    DELETE_SPECS = "DELETE FROM specs WHERE id = ANY($1)";
+
+    /// Backoffs that are over: their operations can be claimed from now on. What another server has
+    /// in hand it sees to itself.
+    END_BACKOFFS =
+        "UPDATE operations SET claimable = true WHERE id IN (SELECT id FROM operations WHERE NOT claimable \
+         AND available_at <= $1 ORDER BY available_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    /// Candidates of the kinds $1, by turns of at most $3 tenants behind $2 and then from the first
+    /// one on: the operation, the turn, and how many of a kind each tenant gives at most. That is as
+    /// many as it must at least for $3 altogether, or with $5 all $3. Those of $4 are left out, and so is what another server
+    /// has in hand: nobody waits for anybody.
+    CANDIDATES = format!(
+        "WITH RECURSIVE behind(tenant, n) AS (\
+           SELECT min(head.tenant), 1::bigint FROM unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL ({head_after}) head \
+           UNION ALL \
+           SELECT (SELECT min(head.tenant) FROM unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL ({head_next}) head), \
+             behind.n + 1 FROM behind WHERE behind.tenant IS NOT NULL AND behind.n < $3\
+         ), before(tenant, n) AS (\
+           SELECT min(head.tenant), 1::bigint FROM unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL ({head_first}) head \
+           UNION ALL \
+           SELECT (SELECT min(head.tenant) FROM unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL ({head_before}) head), \
+             before.n + 1 FROM before WHERE before.tenant IS NOT NULL AND before.n < $3\
+         ), turns(tenant, n) AS (\
+           SELECT tenant, n FROM behind WHERE tenant IS NOT NULL \
+           UNION ALL SELECT tenant, $3 + n FROM before WHERE tenant IS NOT NULL\
+         ), wanted(n) AS (\
+           SELECT CASE WHEN $5 THEN $3 ELSE ($3 + count(*) - 1) / greatest(count(*), 1) END FROM turns\
+         ) SELECT {}, {}, t.n, (SELECT n FROM wanted) FROM turns t CROSS JOIN unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL (\
+           SELECT * FROM operations WHERE claimable AND kind = k.kind AND tenant = t.tenant \
+           AND NOT (id = ANY($4::text[])) ORDER BY available_at, id LIMIT (SELECT n FROM wanted) FOR UPDATE SKIP LOCKED\
+         ) o JOIN specs s ON s.id = o.id",
+        all("o"), spec("s"),
+        head_after = head("tenant > $2"),
+        head_next = head("tenant > behind.tenant"),
+        head_first = head("tenant <= $2"),
+        head_before = head("tenant > before.tenant AND tenant <= $2"),
+    );
+    DUE = due("due_at");
+    EXPIRED = due("expires_at");
+
+    /// Lists: behind $1 created_at and $2 id, before $3 and $4 of the same, in the states of the mask
+    /// $5 (bit n: state n), of the kind $6, without inputs.
+    LIST_NEWEST = list("", NEWEST);
+    LIST_OLDEST = list("", OLDEST);
+    LIST_KIND_NEWEST = list("kind = $6 AND ", NEWEST);
+    LIST_KIND_OLDEST = list("kind = $6 AND ", OLDEST);
+    /// How many there are between $1 and $2, $3 and $4, in the states of the mask $5, but not more than $6.
+    COUNT = count("", "$6");
+    /// The same, of the kind $6, but not more than $7.
+    COUNT_KIND = count("kind = $6 AND ", "$7");
+
+    TOMBSTONES = "SELECT id, tenant, gone FROM tombstones WHERE id = ANY($1)";
+    PUT_TOMBSTONES =
+        "INSERT INTO tombstones (id, tenant, gone, at) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], \
+         $4::bigint[]) ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, gone = excluded.gone, at = excluded.at";
+    PURGE_TOMBSTONES =
+        "DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE at <= $1 ORDER BY at, id LIMIT $2 \
+         FOR UPDATE SKIP LOCKED)";
+
+    /// Keys, locked in their order before any operation is.
+    LOCK_KEYS =
+        "SELECT k.tenant, k.key, k.operation, k.created_at, k.fingerprint FROM unnest($1::text[], $2::text[]) \
+         AS w(tenant, key) JOIN keys k ON k.tenant = w.tenant AND k.key = w.key ORDER BY k.tenant, k.key FOR UPDATE OF k";
+    /// A key that somebody else has made meanwhile is a conflict: the batch begins anew.
+    INSERT_KEYS =
+        "INSERT INTO keys (tenant, key, operation, created_at, fingerprint) \
+         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[])";
+    UPDATE_KEYS =
+        "UPDATE keys k SET operation = w.operation, created_at = w.created_at, fingerprint = w.fingerprint \
+         FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[]) \
+         AS w(tenant, key, operation, created_at, fingerprint) WHERE k.tenant = w.tenant AND k.key = w.key";
+    /// Keys that are old enough to be purged, in the order of their age, behind a place in that order;
+    /// and whether their operation is done or gone.
+    OLD_KEYS =
+        "SELECT created_at, tenant, key, NOT EXISTS (SELECT 1 FROM operations o WHERE o.id = keys.operation \
+         AND o.finished_at IS NULL) FROM keys WHERE created_at <= $1 AND (created_at, tenant, key) > ($2, $3, $4) \
+         ORDER BY created_at, tenant, key LIMIT $5";
+    /// What is done stays done; but a key may stand for another operation by now, and is young then.
+    PURGE_KEYS =
+        "DELETE FROM keys k USING unnest($1::text[], $2::text[]) AS w(tenant, key) \
+         WHERE k.tenant = w.tenant AND k.key = w.key AND k.created_at <= $3";
+
+    DOCUMENTS = "SELECT name, version, modified_at, bytes FROM documents WHERE collection = $1 ORDER BY name";
+    LOCK_DOCUMENT = "SELECT version FROM documents WHERE collection = $1 AND name = $2 FOR UPDATE";
+    /// A document that somebody else has made meanwhile is a conflict: all of them are written anew.
+    INSERT_DOCUMENT =
+        "INSERT INTO documents (collection, name, version, modified_at, bytes) VALUES ($1, $2, $3, $4, $5)";
+    UPDATE_DOCUMENT =
+        "UPDATE documents SET version = $3, modified_at = $4, bytes = $5 WHERE collection = $1 AND name = $2";
+
+    INSERT_STREAM = "INSERT INTO streams (id, seen_at) VALUES ($1, $2)";
+    LOCK_STREAM = "SELECT id FROM streams WHERE id = $1 FOR UPDATE";
+    TOUCH_STREAMS = "UPDATE streams SET seen_at = $2 WHERE id = ANY($1)";
+    INSERT_NEWS = "INSERT INTO news (stream, n, at, body) VALUES ($1, $2, $3, $4)";
+    /// Takes the number of a transaction whose end is not known, unless it was committed.
+    FENCE = "INSERT INTO news (stream, n, at, body) VALUES ($1, $2, $3, '') ON CONFLICT (stream, n) DO NOTHING";
+    /// What all streams but those of $3 wrote behind the number $2 that was read last of each $1.
+    NEWS =
+        "SELECT s.id, w.n, w.body FROM streams s CROSS JOIN LATERAL (SELECT n, body FROM news \
+         WHERE news.stream = s.id AND news.n > coalesce((SELECT c.n FROM unnest($1::text[], $2::bigint[]) AS c(id, n) \
+         WHERE c.id = s.id), 0) ORDER BY news.n LIMIT $4) w WHERE NOT (s.id = ANY($3::text[]))";
+    /// The last number of every stream but those of $1.
+    LAST_NEWS =
+        "SELECT s.id, w.n FROM streams s CROSS JOIN LATERAL (SELECT n FROM news WHERE news.stream = s.id \
+         ORDER BY news.n DESC LIMIT 1) w WHERE NOT (s.id = ANY($1::text[]))";
+    /// What everybody has read, or has missed.
+    FORGET_NEWS = "DELETE FROM news WHERE stream = $1 AND n <= $2";
+    /// Streams whose servers have not been seen for long.
+    OLD_STREAMS = "SELECT id FROM streams WHERE seen_at < $1";
+    FORGET_STREAM_NEWS = "DELETE FROM news WHERE stream = ANY($1)";
+    FORGET_STREAMS = "DELETE FROM streams WHERE id = ANY($1) AND seen_at < $2";
+
+    META = "SELECT seal_key, last_stored FROM operond_meta WHERE only_one";
+    NOTE_TIME = "UPDATE operond_meta SET last_stored = greatest(last_stored, nullif($1::bigint, 0)) WHERE only_one";
+    NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+}
+
+/// An operation's id beside what is written of it.
+pub(crate) const ID: &[Column] = &[Column { name: "id", holds: Holds::Text }];
+/// The revision that is replaced.
+pub(crate) const PREVIOUS: &[Column] = &[Column { name: "previous", holds: Holds::Number }];
+
+const NEWEST: [&str; 3] = ["<", ">", " DESC"];
+const OLDEST: [&str; 3] = [">", "<", ""];
+
+/// The columns of an operation, of the table called `alias`.
+fn all(alias: &str) -> String {
+    names(alias, KEY.iter().chain(PLACE).chain(FACTS))
+}
+
+/// The columns of a spec.
+fn spec(alias: &str) -> String {
+    names(alias, SPEC)
+}
+
+/// The columns of a spec, the input left out.
+fn spec_for_list(alias: &str) -> String {
+    let (rest, _input) = SPEC.split_at(SPEC.len() - 2);
+    format!("{}, NULL::text, NULL::bytea", names(alias, rest))
+}
+
+fn names<'a>(alias: &str, columns: impl IntoIterator<Item = &'a Column>) -> String {
+    let names: Vec<String> = columns.into_iter().map(|column| format!("{alias}.{}", column.name)).collect();
+    names.join(", ")
+}
+
+fn assignments(lists: &[&[Column]]) -> String {
+    let each: Vec<String> = lists.concat().iter().map(|column| format!("{0} = w.{0}", column.name)).collect();
+    each.join(", ")
+}
+
+/// A table `w` made of a parameter for each column.
+fn unnest(lists: &[&[Column]]) -> String {
+    let (mut values, mut names) = (Vec::new(), Vec::new());
+    for (index, column) in lists.concat().iter().enumerate() {
+        let sql_type = match column.holds {
+            Holds::Text => "text",
+            Holds::Bytes => "bytea",
+            Holds::Number => "bigint",
+            Holds::Real => "double precision",
+            Holds::Flag => "boolean",
+        };
+        values.push(format!("${}::{sql_type}[]", index + 1));
+        names.push(column.name);
+    }
+    format!("unnest({}) AS w({})", values.join(", "), names.join(", "))
+}
+
+fn insert(table: &str, lists: &[&[Column]]) -> String {
+    let names: Vec<&str> = lists.concat().iter().map(|column| column.name).collect();
+    format!("INSERT INTO {table} ({}) SELECT * FROM {}", names.join(", "), unnest(lists))
+}
+
+/// The first tenant that has something of the kind `k.kind`, among those that `which` names.
+fn head(which: &str) -> String {
+    format!("SELECT tenant FROM operations WHERE claimable AND kind = k.kind AND {which} ORDER BY tenant LIMIT 1")
+}
+
+/// What is due by the timer `column` at $1, at most $2, but for those of $3 and what another server
+/// has in hand: it settles that itself.
+fn due(column: &str) -> String {
+    format!(
+        "SELECT {}, {}, o.{column} FROM operations o JOIN specs s ON s.id = o.id WHERE o.{column} <= $1 \
+         AND NOT (o.id = ANY($3::text[])) ORDER BY o.{column}, o.id LIMIT $2 FOR UPDATE OF o SKIP LOCKED",
+        all("o"),
+        spec("s")
+    )
+}
+
+/// Seven ranges, one for each state, merged in the order of the list. Whether a state is asked for is
+/// the same for each of its rows: that is tested once, before its range is read.
+fn of_the_states(columns: &str, filter: &str, [behind, before, _]: [&str; 3]) -> String {
+    let mut sql = String::new();
+    for state in 1..=7 {
+        let union = if state == 1 { "" } else { " UNION ALL " };
+        write!(
+            sql,
+            "{union}SELECT {columns} FROM operations WHERE $5::bigint & {} <> 0 AND state = {state} AND {filter}\
+             (created_at, id) {behind} ($1, $2) AND (created_at, id) {before} ($3, $4)",
+            1 << state
+        )
+        .expect("a string takes it");
+    }
+    sql
+}
+
+fn list(filter: &str, order: [&str; 3]) -> String {
+    let direction = order[2];
+    format!(
+        "SELECT {}, {} FROM ({}) o JOIN specs s ON s.id = o.id ORDER BY o.created_at{direction}, o.id{direction}",
+        all("o"),
+        spec_for_list("s"),
+        of_the_states("*", filter, order)
+    )
+}
+
+fn count(filter: &str, most: &str) -> String {
+    format!("SELECT count(*) FROM ({} LIMIT {most}) counted", of_the_states("id", filter, OLDEST))
+}

@@ -1,0 +1,4 @@
+//! The PostgreSQL store, driven through the trait on real clusters.
+
+mod fixture;
+mod suite;

@@ -1,0 +1,51 @@
+//! It is a store, as the suite has it, and does what the memory store does.
+
+use std::sync::Arc;
+
+use operond_store::conformance::{self, Differential, Subject};
+use operond_store::{ManualClock, MemoryStore, Store};
+
+use crate::fixture::{START, fresh, open_on, wait};
+
+/// A schema that outlives the handles of its store.
+struct InSchema(String);
+
+impl InSchema {
+    fn new() -> Self {
+        Self(fresh())
+    }
+}
+
+impl Subject for InSchema {
+    fn open(&mut self, clock: Arc<ManualClock>) -> Arc<dyn Store> {
+        Arc::new(open_on(&self.0, clock))
+    }
+}
+
+conformance::suite!(InSchema::new());
+conformance::restart_suite!(InSchema::new());
+
+/// Held against the memory store, then closed, opened again, and compared once more.
+#[test]
+fn it_does_what_the_memory_store_does() {
+    let clock = Arc::new(ManualClock::new(START));
+    let url = fresh();
+    let memory = MemoryStore::new(Arc::clone(&clock));
+    let postgres = open_on(&url, Arc::clone(&clock));
+    let history = Differential::from_env(100_000).run(&clock, &memory, &postgres);
+    assert!(history.operations() > 5_000, "{} operations", history.operations());
+    wait(postgres.close()).unwrap();
+    history.compare(&memory, &open_on(&url, Arc::clone(&clock)));
+}
+
+/// Two thousand filters, half of them over what is read out of payloads.
+#[test]
+fn it_lists_and_counts_what_the_memory_store_does() {
+    let clock = Arc::new(ManualClock::new(START));
+    let memory = MemoryStore::new(Arc::clone(&clock));
+    let postgres = open_on(&fresh(), Arc::clone(&clock));
+    let made_up = Differential::from_env(3_000);
+    made_up.run(&clock, &memory, &postgres);
+    let listed = made_up.lists(2_000, &memory, &postgres);
+    assert!(listed > 1_000, "{listed} operations listed");
+}

@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::store::Address;
+
 /// For `operond dev`.
 pub(crate) fn dev(plain: SocketAddr, advertised: &str, ca: &Path, demo: bool) -> String {
     let ca = ca.display();
@@ -47,12 +49,12 @@ Node (npm install @yandex-cloud/nodejs-sdk@2)
 }
 
 /// For `operond serve`.
-pub(crate) fn serve(addresses: &[SocketAddr], advertised: &str, database: &Path) -> String {
+pub(crate) fn serve(addresses: &[SocketAddr], advertised: &str, store: &Address) -> String {
     let mut text = format!("operond {} is ready\n", env!("CARGO_PKG_VERSION"));
     for (address, scheme) in addresses.iter().zip(["http", "https"]) {
         writeln!(text, "  listening on           {scheme}://{address}").expect("a string takes it");
     }
     writeln!(text, "  advertised as          {advertised}").expect("a string takes it");
-    writeln!(text, "  data                   {}", database.display()).expect("a string takes it");
+    writeln!(text, "  data                   {store}").expect("a string takes it");
     text
 }

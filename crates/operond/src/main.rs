@@ -4,7 +4,9 @@ mod banner;
 mod cli;
 mod demo;
 mod exec;
+mod migrate;
 mod serve;
+mod store;
 
 use std::io::{ErrorKind, stderr};
 use std::process::ExitCode;

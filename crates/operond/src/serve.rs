@@ -1,7 +1,7 @@
 //! The composition root: which store, which listeners, which faces, and in which order they stop.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use operond_server::json::Types;
 use operond_server::net::{Listen, SHUTDOWN_GRACE, Server};
 use operond_server::tls::{self, DevIdentity};
 use operond_server::{Faces, Health, Settings, router};
-use operond_store::SystemClock;
-use operond_store_sqlite::{Options as SqliteOptions, SqliteStore};
+use operond_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::banner;
 use crate::cli::args;
 use crate::demo;
+use crate::store::Address;
 
 /// `operond dev`: everything on loopback, with an own CA, for one person's machine.
 pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
@@ -32,7 +32,8 @@ pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
     let [plain, tls] = two(&server);
     let advertised = args.advertise.unwrap_or_else(|| format!("localhost:{}", tls.port()));
     let settings = settings(&args.faces, &advertised)?;
-    let running = Running::start(&args.data.join("operond.db"), server, settings).await?;
+    let store = Address::Sqlite(args.data.join("operond.db")).open(false).await?;
+    let running = Running::start(store, server, settings).await?;
     print!("{}", banner::dev(plain, &advertised, identity.ca_path(), args.demo));
     let demo = args.demo.then(|| demo::serve(format!("http://{plain}"), running.stopping.clone()));
     running.serve(demo).await
@@ -40,7 +41,6 @@ pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
 
 /// `operond serve`: one server on one store, as an operator runs it.
 pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
-    let path = sqlite_path(&args.store)?;
     let mut listens = vec![Listen::plaintext(args.listen)];
     if let Some(address) = args.tls_listen {
         let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) else {
@@ -52,8 +52,9 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
     let addresses: Vec<SocketAddr> = server.addresses().collect();
     let public = addresses.last().context("a server listens somewhere")?;
     let advertised = args.advertise.unwrap_or_else(|| public.to_string());
-    let running = Running::start(&path, server, settings(&args.faces, &advertised)?).await?;
-    print!("{}", banner::serve(&addresses, &advertised, &path));
+    let settings = settings(&args.faces, &advertised)?;
+    let running = Running::start(args.store.open(args.require_durable).await?, server, settings).await?;
+    print!("{}", banner::serve(&addresses, &advertised, &args.store));
     running.serve(None::<std::future::Ready<()>>).await
 }
 
@@ -68,12 +69,8 @@ struct Running {
 }
 
 impl Running {
-    async fn start(database: &Path, server: Server, settings: Settings) -> Result<Self> {
-        let store = SqliteStore::open(database, SqliteOptions::default(), SystemClock::new())?;
-        if store.clock_stepped() {
-            warn!("the clock is over an hour ahead of the newest commit: retention removes nothing for an hour");
-        }
-        let engine = Engine::start(Arc::new(store), Options::default());
+    async fn start(store: Arc<dyn Store>, server: Server, settings: Settings) -> Result<Self> {
+        let engine = Engine::start(store, Options::default());
         let health = settings.health.clone();
         let guards = GuardOptions { advertised: Some(settings.advertised.clone()) };
         let faces = layers(router(engine.clone(), settings).await?, &guards);
@@ -124,14 +121,6 @@ fn types(descriptors: &[PathBuf]) -> Result<Types> {
         let set = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         types.with_descriptor_set(&set).with_context(|| format!("cannot use the message types in {}", path.display()))
     })
-}
-
-/// The file in `sqlite:PATH`.
-fn sqlite_path(store: &str) -> Result<PathBuf> {
-    match store.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() => Ok(path.into()),
-        _ => bail!("--store {store:?} is not known; use sqlite:PATH, such as sqlite:/var/lib/operond/operond.db"),
-    }
 }
 
 fn two(server: &Server) -> [SocketAddr; 2] {

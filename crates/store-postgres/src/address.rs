@@ -26,7 +26,7 @@ pub(crate) struct Address {
 impl Address {
     /// Takes `postgres://USER[:PASSWORD]@HOST[:PORT][,HOST[:PORT]…]/DATABASE[?NAME=VALUE&…]`.
     pub(crate) fn parse(url: &str) -> Result<Self, OpenError> {
-        let shown = shown(url);
+        let shown = without_password(url);
         let wrong = |why: String| OpenError::Address { url: shown.clone(), why };
         let (address, protection) = Protection::take_out_of(url).map_err(wrong)?;
         let mut config = Config::from_str(&address).map_err(|error| wrong(chain(&error)))?;
@@ -138,8 +138,9 @@ fn decoded(text: &str) -> Result<String, String> {
     percent_encoding::percent_decode_str(text).decode_utf8().map(Into::into).map_err(|error| error.to_string())
 }
 
-/// The URL without its password and without its parameters, which may hold one.
-pub(crate) fn shown(url: &str) -> String {
+/// The URL of a database without its password, and without its parameters, which may hold one.
+#[must_use]
+pub fn without_password(url: &str) -> String {
     let (address, _parameters) = url.split_once('?').unwrap_or((url, ""));
     let Some((scheme, rest)) = address.split_once("://") else { return "postgres://…".into() };
     match rest.rsplit_once('@') {

@@ -52,6 +52,7 @@ use operond_store::{
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+pub use address::without_password;
 pub use durability::Durability;
 pub use migrate::Schema;
 pub use open::{OpenError, Options};

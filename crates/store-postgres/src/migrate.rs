@@ -31,10 +31,16 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Whether this release can serve it.
+    /// It lacks steps that this release needs; also where it is not there at all.
     #[must_use]
-    pub fn fits(&self) -> bool {
-        self.version >= self.known || self.version > 0 && self.version == self.known
+    pub fn is_too_old(&self) -> bool {
+        self.version < self.known
+    }
+
+    /// It has taken steps that this release must know to serve it.
+    #[must_use]
+    pub fn is_too_new(&self) -> bool {
+        self.serves > self.known
     }
 }
 

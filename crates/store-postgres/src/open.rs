@@ -225,15 +225,12 @@ fn refusal(url: String, error: &tokio_postgres::Error) -> OpenError {
 }
 
 fn check(schema: Schema, url: &str) -> Result<(), OpenError> {
-    let Schema { version, serves, known } = schema;
-    let url = url.to_owned();
-    if version < known {
-        return Err(OpenError::Older { url, found: version, known });
+    let Schema { version: found, serves, known } = schema;
+    match url.to_owned() {
+        url if schema.is_too_new() => Err(OpenError::Newer { url, found, serves, known }),
+        url if schema.is_too_old() => Err(OpenError::Older { url, found, known }),
+        _ => Ok(()),
     }
-    if serves > known {
-        return Err(OpenError::Newer { url, found: version, serves, known });
-    }
-    Ok(())
 }
 
 fn pool(connector: &Connector, readers: usize) -> Pool {

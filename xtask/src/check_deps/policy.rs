@@ -110,14 +110,7 @@ pub(super) const LAYERS: &[Layer] = &[
     },
     Layer {
         libraries: &["tokio", "tokio-stream", "tokio-util", "futures"],
-        only_in: &[
-            "operond-engine",
-            "operond-server",
-            "operond-client",
-            "operond-store-postgres",
-            "operond",
-            "xtask",
-        ],
+        only_in: &["operond-engine", "operond-server", "operond-client", "operond-store-postgres", "operond", "xtask"],
         tests_in: &[],
         why: "the rules are synchronous, and so is a store that waits for no network",
     },

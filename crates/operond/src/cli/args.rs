@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exec::args::Exec;
+use crate::store::Address;
 
 /// The operations daemon: keeps long-running operations, and hands them to workers.
 #[derive(Debug, Parser)]
@@ -22,6 +23,9 @@ pub(crate) enum Command {
     Dev(Dev),
     /// Run a server on a store of your choice
     Serve(Serve),
+    /// See to the schema of a database that servers share
+    #[command(subcommand)]
+    Migrate(Migrate),
     /// Record an operation for a worker to carry out
     Create(Create),
     /// Show an operation
@@ -45,6 +49,22 @@ pub(crate) enum Command {
     /// Carry out operations
     #[command(subcommand)]
     Worker(Worker),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Migrate {
+    /// Say which version the schema has, and which one this release needs
+    Status(Database),
+    /// Bring the schema to the version of this release; servers of the release before go on working
+    Up(Database),
+}
+
+/// Which database.
+#[derive(Debug, Args)]
+pub(crate) struct Database {
+    /// postgres://USER@HOST:PORT/DATABASE; a file of SQLite is migrated by the server that opens it
+    #[arg(long, value_name = "URL", env = "OPEROND_STORE", hide_env_values = true)]
+    pub(crate) store: Address,
 }
 
 #[derive(Debug, Subcommand)]
@@ -318,9 +338,13 @@ pub(crate) struct Dev {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where operations are kept: sqlite:PATH
-    #[arg(long, value_name = "URL")]
-    pub(crate) store: String,
+    /// Where operations are kept: sqlite:PATH for this server alone, or postgres://USER@HOST:PORT/DATABASE for as many
+    /// servers as share it; several hosts, separated by commas, are tried until one takes writes
+    #[arg(long, value_name = "URL", env = "OPEROND_STORE", hide_env_values = true)]
+    pub(crate) store: Address,
+    /// Refuse to serve a database that can lose what it acknowledged: without a synchronous standby, with fsync off
+    #[arg(long)]
+    pub(crate) require_durable: bool,
     /// Address for plaintext gRPC and REST; loopback only, until there is authentication
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7467")]
     pub(crate) listen: SocketAddr,

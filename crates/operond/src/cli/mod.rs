@@ -17,8 +17,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use operond_client::{Client, Error, Options};
 
-use crate::{exec, serve};
-use args::{Command, Kinds, Types, Worker};
+use crate::{exec, migrate, serve};
+use args::{Command, Kinds, Migrate, Types, Worker};
 use exit::Exit;
 
 pub(crate) use text::escape;
@@ -31,6 +31,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Dev(args) => serve::dev(args).await,
         Command::Serve(args) => serve::serve(args).await,
+        Command::Migrate(Migrate::Status(database)) => migrate::status(&database.store).await,
+        Command::Migrate(Migrate::Up(database)) => migrate::up(&database.store).await,
         Command::Worker(Worker::Exec(args)) => exec::run(args).await,
         Command::Types(Types::Register(args)) => asked(&args.server.clone(), types::register(args)).await,
         Command::Types(Types::List(args)) => asked(&args.server.clone(), types::list(args)).await,

@@ -245,7 +245,7 @@ impl Writer {
             // It may be stored after all: nothing in memory can be trusted, and whoever waits has to look.
             StoreError::Unknown(_) => {
                 self.shared.recent.iter().for_each(Recent::clear);
-                self.shared.waiters.publish_doubt();
+                self.shared.waiters.doubt_all();
             }
             StoreError::Full(_) | StoreError::Unavailable(_) | StoreError::Corrupt(_) => {}
         }

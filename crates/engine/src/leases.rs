@@ -204,9 +204,13 @@ impl Engine {
         Ok(self.lease_command(&key, Command::Release(release)).await?.0)
     }
 
-    /// Whether a worker has asked for `kind` lately.
+    /// Whether a worker has asked for `kind` lately, as far as is known here: where others write to the store, too,
+    /// it may have asked them.
     #[must_use]
     pub fn attended(&self, kind: &Kind) -> bool {
+        if self.shared.store.properties().others.is_some() {
+            return true;
+        }
         let asked = self.shared.asked.lock().expect("no panic while held");
         asked.get(kind).is_some_and(|at| at.elapsed() < ATTENDED)
     }

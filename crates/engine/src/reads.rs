@@ -118,7 +118,7 @@ impl Engine {
 
     /// The next change; `None` when time is up or the engine is about to stop.
     async fn next_news(&self, subscription: &mut Subscription, until: Option<Instant>) -> Option<News> {
-        // Nobody tells of what other writers store: it is looked for.
+        // What other writers store is told, and looked for all the same.
         let look_at = self.shared.recent.is_none().then(|| Instant::now() + LOOK);
         let wake_at = [until, look_at].into_iter().flatten().min();
         tokio::select! {

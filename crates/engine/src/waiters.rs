@@ -104,6 +104,14 @@ impl Waiters {
         }
     }
 
+    /// Has the waiters of an operation look for themselves.
+    pub(crate) fn doubt(&self, id: &OperationId) {
+        let shard = self.shard(id).lock().expect("no panic while held");
+        if let Some(topic) = shard.get(id) {
+            topic.sender.send_if_modified(Told::doubt);
+        }
+    }
+
     /// Has every waiter look for itself.
     pub(crate) fn doubt_all(&self) {
         for shard in &self.shards {

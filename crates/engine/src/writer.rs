@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use operond_core::{Command, LeaseKey, Phase, Release, Stored, Timestamp};
+use operond_core::{Command, Kind, LeaseKey, Phase, Release, Stored, Timestamp};
 use operond_store::{Accepted, Batch, Changed, Error as StoreError, Request};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error};
 
 use crate::claims::{HeldClaims, PendingClaim, Turn};
-use crate::error::{Error, Unavailable};
+use crate::error::{Error, Unavailable, error_chain};
 use crate::recent::Recent;
 use crate::{Shared, digest};
 
@@ -20,6 +20,10 @@ pub(crate) enum Message {
     Do(Request, oneshot::Sender<Outcome>),
     /// Find work; hold the call until there is some.
     Claim(PendingClaim),
+    /// Others stored operations of these kinds that can be claimed.
+    Claimable(Vec<Kind>),
+    /// Others may have stored anything.
+    AnythingClaimable,
 }
 
 /// How a request went, and at which instant it was judged.
@@ -45,9 +49,6 @@ enum Asker {
     Timers,
     Nobody,
 }
-
-/// Sees to it that nobody waits in vain for a writer that has ended, not even when it panicked.
-struct Ending(Arc<Shared>);
 
 /// A batch after its commit: an outcome for each request, and what was written.
 #[derive(Default)]
@@ -78,7 +79,6 @@ impl Writer {
 
     /// Serves until the engine closes and everything queued is committed.
     pub(crate) async fn serve(mut self) {
-        let ending = Ending(Arc::clone(&self.shared));
         let mut messages = Vec::with_capacity(BATCH_MAX);
         while self.gather(&mut messages).await {
             self.round(&mut messages).await;
@@ -90,7 +90,6 @@ impl Writer {
         if let Err(error) = self.shared.store.close().await {
             error!(error = %error_chain(&error), "the store did not close cleanly");
         }
-        ending.well();
     }
 
     /// Waits for something to do; false when nothing more will come.
@@ -130,6 +129,8 @@ impl Writer {
                 // No work is given out any more when the engine is about to stop.
                 Message::Claim(claim) if self.queue.is_closed() => claim.answer_empty(),
                 Message::Claim(claim) => self.claims.hold(claim),
+                Message::Claimable(kinds) => kinds.iter().for_each(|kind| self.claims.heat(kind)),
+                Message::AnythingClaimable => self.claims.heat_all(),
             }
         }
         for lease in self.given_back() {
@@ -289,37 +290,8 @@ impl Writer {
     }
 }
 
-impl Ending {
-    /// The writer ended as it should.
-    fn well(self) {
-        self.0.closed.cancel();
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        if !self.0.closed.is_cancelled() {
-            self.0.fatal.cancel();
-        }
-        self.0.closing.cancel();
-        self.0.closed.cancel();
-    }
-}
-
 fn is_create(request: &Request) -> bool {
     matches!(request, Request::Create(_))
-}
-
-/// An error with all its causes, on one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Most commands in one transaction.

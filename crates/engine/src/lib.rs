@@ -28,6 +28,7 @@
 
 mod calls;
 mod claims;
+mod commit;
 mod digest;
 mod documents;
 mod entropy;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use operond_core::{Command, Kind, LeaseKey, Phase, Release, Stored, Timestamp};
-use operond_store::{Accepted, Batch, Changed, Error as StoreError, Request};
+use operond_store::{Accepted, Batch, Changed, Request};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error};
 
 use crate::claims::{HeldClaims, PendingClaim, Turn};
-use crate::error::{Error, Unavailable, error_chain};
-use crate::recent::Recent;
+use crate::commit::commit;
+use crate::error::{Error, error_chain};
 use crate::{Shared, digest};
 
 /// What the writer is asked.
@@ -48,14 +48,6 @@ enum Asker {
     Claim(Turn),
     Timers,
     Nobody,
-}
-
-/// A batch after its commit: an outcome for each request, and what was written.
-#[derive(Default)]
-struct Committed {
-    outcomes: Vec<Outcome>,
-    changed: Vec<Changed>,
-    at: Timestamp,
 }
 
 impl Writer {
@@ -149,7 +141,7 @@ impl Writer {
         if batch.requests.is_empty() {
             return;
         }
-        let committed = self.commit(Arc::new(batch)).await;
+        let committed = commit(&self.shared, Arc::new(batch)).await;
         self.keep(&committed.changed);
         for (asker, outcome) in askers.into_iter().zip(committed.outcomes) {
             self.answer(asker, outcome);
@@ -196,63 +188,6 @@ impl Writer {
         }
     }
 
-    /// Commits a batch, or what can be committed of it.
-    async fn commit(&self, batch: Arc<Batch>) -> Committed {
-        let count = batch.requests.len();
-        match self.shared.store.update(Arc::clone(&batch)).await {
-            Ok(applied) => {
-                let outcomes = applied.replies.into_iter().map(|reply| Ok((reply?, applied.at))).collect();
-                Committed { outcomes, changed: applied.changed, at: applied.at }
-            }
-            // Creates need room; completions and deletes hardly do, and delete makes some.
-            Err(StoreError::Full(_)) if batch.requests.iter().any(is_create) => {
-                let rest = (0..count).filter(|&i| !is_create(&batch.requests[i])).collect();
-                self.commit_parts(&batch, [rest], &Error::Unavailable(Unavailable::DiskFull)).await
-            }
-            // One damaged row must not fail its neighbours: halves, until it is alone.
-            Err(StoreError::Corrupt(_)) if count > 1 => {
-                let halves = [(0..count / 2).collect(), (count / 2..count).collect()];
-                self.commit_parts(&batch, halves, &Error::DataLoss).await
-            }
-            Err(failure) => self.not_committed(failure, count),
-        }
-    }
-
-    /// Commits the named parts of a batch, each in its own transaction; what is in none gets `left_out`.
-    async fn commit_parts(
-        &self,
-        batch: &Batch,
-        parts: impl IntoIterator<Item = Vec<usize>>,
-        left_out: &Error,
-    ) -> Committed {
-        let outcomes = vec![Err(left_out.clone()); batch.requests.len()];
-        let mut whole = Committed { outcomes, ..Committed::default() };
-        for part in parts.into_iter().filter(|part| !part.is_empty()) {
-            let requests = part.iter().map(|&index| batch.requests[index].clone()).collect();
-            let committed = Box::pin(self.commit(Arc::new(Batch { requests }))).await;
-            for (index, outcome) in part.into_iter().zip(committed.outcomes) {
-                whole.outcomes[index] = outcome;
-            }
-            whole.changed.extend(committed.changed);
-            whole.at = whole.at.max(committed.at);
-        }
-        whole
-    }
-
-    fn not_committed(&self, failure: StoreError, requests: usize) -> Committed {
-        error!(error = %error_chain(&failure), requests, "a batch was not stored");
-        match &failure {
-            StoreError::Fatal(_) => self.shared.fatal.cancel(),
-            // It may be stored after all: nothing in memory can be trusted, and whoever waits has to look.
-            StoreError::Unknown(_) => {
-                self.shared.recent.iter().for_each(Recent::clear);
-                self.shared.waiters.doubt_all();
-            }
-            StoreError::Full(_) | StoreError::Unavailable(_) | StoreError::Corrupt(_) => {}
-        }
-        Committed { outcomes: vec![Err(Error::from(failure)); requests], ..Committed::default() }
-    }
-
     /// Makes what was committed readable from memory, before anybody is told of it.
     fn keep(&self, changed: &[Changed]) {
         let Some(recent) = &self.shared.recent else { return };
@@ -288,10 +223,6 @@ impl Writer {
             }
         }
     }
-}
-
-fn is_create(request: &Request) -> bool {
-    matches!(request, Request::Create(_))
 }
 
 /// Most commands in one transaction.

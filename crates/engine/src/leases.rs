@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::claims::PendingClaim;
 use crate::error::{Error, Unavailable};
-use crate::waiters::{News, Subscription};
+use crate::waiters::Subscription;
 use crate::writer::Message;
 use crate::{Engine, digest, entropy};
 
@@ -137,7 +137,7 @@ impl Engine {
     /// the lease is lost: a cancel reaches a worker within milliseconds.
     pub async fn heartbeat(&self, lease: &str, report: Report) -> Result<Standing, Error> {
         let key = decode(lease)?;
-        let subscription = match report.wait.is_zero() {
+        let mut subscription = match report.wait.is_zero() {
             true => None,
             false => self.shared.waiters.subscribe(&key.operation),
         };
@@ -152,6 +152,9 @@ impl Engine {
         let expires_at = expiry(&operation).unwrap_or(at);
         let remaining = expires_at.since(at);
         let mut cancel = operation.cancel.clone();
+        if let Some(subscription) = &mut subscription {
+            subscription.saw(&operation);
+        }
         // It can be large: while many wait, only the store keeps theirs.
         drop(operation);
         if let Some(subscription) = subscription.filter(|_| cancel.is_none()) {
@@ -201,9 +204,13 @@ impl Engine {
         Ok(self.lease_command(&key, Command::Release(release)).await?.0)
     }
 
-    /// Whether a worker has asked for `kind` lately.
+    /// Whether a worker has asked for `kind` lately, as far as is known here: where others write to the store, too,
+    /// it may have asked them.
     #[must_use]
     pub fn attended(&self, kind: &Kind) -> bool {
+        if self.shared.store.properties().others.is_some() {
+            return true;
+        }
         let asked = self.shared.asked.lock().expect("no panic while held");
         asked.get(kind).is_some_and(|at| at.elapsed() < ATTENDED)
     }
@@ -236,13 +243,10 @@ impl Engine {
         mut subscription: Subscription,
         until: Instant,
     ) -> Result<Option<CancelRequest>, Error> {
-        loop {
-            let operation = match self.next_news(&mut subscription, Some(until)).await {
-                None => return Ok(None),
-                Some(News::Changed(operation)) => operation,
-                Some(News::Gone(_, gone)) => return Err(Error::NotFound(Missing::Gone(gone))),
-                Some(News::Unsure) => self.get(&key.operation).await?,
-            };
+        while let Some((operation, gone)) = self.next_state(&mut subscription, Some(until)).await? {
+            if let Some(gone) = gone {
+                return Err(Error::NotFound(Missing::Gone(gone)));
+            }
             if operation.done() {
                 return Err(Error::Rejected(Rejection::AlreadyDone(operation.state())));
             }
@@ -253,6 +257,7 @@ impl Engine {
                 return Ok(operation.cancel.clone());
             }
         }
+        Ok(None)
     }
 }
 

@@ -28,11 +28,13 @@
 
 mod calls;
 mod claims;
+mod commit;
 mod digest;
 mod documents;
 mod entropy;
 mod error;
 mod leases;
+mod others;
 mod reads;
 mod recent;
 mod waiters;
@@ -46,12 +48,16 @@ use operond_store::Store;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use calls::Create;
+pub use documents::DocumentsChanged;
 pub use error::{Error, Unavailable};
 pub use leases::{Ask, Claimed, LeaseGrant, Report, Standing};
 pub use reads::Watch;
 
+use documents::Readers;
+use others::Listener;
 use recent::Recent;
 use waiters::Waiters;
 use writer::{Message, Writer};
@@ -80,14 +86,21 @@ struct Shared {
     store: Arc<dyn Store>,
     options: Options,
     waiters: Arc<Waiters>,
+    documents: Readers,
     recent: Option<Recent>,
     asked: Mutex<HashMap<Kind, Instant>>,
     /// Leases that were claimed for workers who hung up. Not bounded itself: there are no more of
     /// them than claims that were being answered.
     returns: mpsc::UnboundedSender<LeaseKey>,
     closing: CancellationToken,
-    closed: CancellationToken,
     fatal: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Sees to it that nobody waits in vain for a task of the engine that has ended, not even when it panicked.
+struct Ending {
+    shared: Arc<Shared>,
+    well: bool,
 }
 
 impl Default for Options {
@@ -106,24 +119,28 @@ impl Engine {
         let recent = store.properties().others.is_none().then(|| Recent::new(options.recent_bytes_max));
         let shared = Arc::new(Shared {
             waiters: Waiters::new(options.waiters_max),
+            documents: Readers::default(),
             store,
             options,
             recent,
             asked: Mutex::default(),
             returns,
             closing: CancellationToken::new(),
-            closed: CancellationToken::new(),
             fatal: CancellationToken::new(),
+            tasks: TaskTracker::new(),
         });
-        #[expect(clippy::disallowed_methods, reason = "the engine's only task; `shutdown` waits for its end")]
-        tokio::spawn(Writer::new(Arc::clone(&shared), receiver, returned).serve());
+        shared.spawn(Writer::new(Arc::clone(&shared), receiver, returned).serve());
+        if let Some(feed) = &shared.store.properties().others {
+            shared.spawn(Listener::new(Arc::clone(&shared), queue.downgrade()).listen(Arc::clone(feed)));
+        }
+        shared.tasks.close();
         Self { shared, queue }
     }
 
     /// Answers whoever waits with what there is, commits what is queued, and closes the store.
     pub async fn shutdown(&self) {
         self.shared.closing.cancel();
-        self.shared.closed.cancelled().await;
+        self.shared.tasks.wait().await;
     }
 
     /// Ready when the store can no longer be trusted (a failed fsync), or the engine itself broke
@@ -159,6 +176,33 @@ impl Engine {
     #[must_use]
     pub fn seal_key(&self) -> &[u8; 32] {
         &self.shared.store.properties().seal_key
+    }
+}
+
+impl Shared {
+    /// Begins a task that ends with the engine. If it ends before, by a panic, so does the engine.
+    fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let ending = Ending { shared: Arc::clone(self), well: false };
+        self.tasks.spawn(async move {
+            task.await;
+            ending.well();
+        });
+    }
+}
+
+impl Ending {
+    /// The task ended as it should.
+    fn well(mut self) {
+        self.well = true;
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if !self.well {
+            self.shared.fatal.cancel();
+        }
+        self.shared.closing.cancel();
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use operond_core::limits::WAIT_MAX;
-use operond_core::{Operation, OperationId, Timestamp};
+use operond_core::{Gone, Operation, OperationId};
 use operond_store::{Count, CountQuery, ListQuery, Lookup, Missing, Page};
 use tokio::time::{Instant, sleep_until};
 
@@ -16,10 +16,7 @@ use crate::waiters::{News, Subscription};
 pub struct Watch {
     engine: Engine,
     subscription: Option<Subscription>,
-    id: OperationId,
     first: Option<Arc<Operation>>,
-    /// The revision that was shown last.
-    shown: Option<u64>,
     ended: bool,
 }
 
@@ -49,34 +46,36 @@ impl Engine {
     /// The operation once it is done, or as it is after `wait` (at most a minute), at shutdown, or
     /// when there are too many waiters. Running out of time is no error.
     pub async fn wait(&self, id: &OperationId, wait: Duration) -> Result<Arc<Operation>, Error> {
-        self.wait_until(id, wait, |_, operation| operation.done()).await
+        self.wait_until(id, wait, Operation::done, Operation::done).await
     }
 
     /// The operation after its next change that callers see; at once when it is done, or when its
     /// revision is another than `seen`. Otherwise like [`Engine::wait`].
     pub async fn get_held(&self, id: &OperationId, seen: Option<u64>, wait: Duration) -> Result<Arc<Operation>, Error> {
         let unseen = |operation: &Operation| seen.is_some_and(|seen| operation.revision != seen);
-        let changed = |first, operation: &Operation| operation.modified_at != first;
-        self.wait_until(id, wait, |first, operation| operation.done() || unseen(operation) || changed(first, operation))
-            .await
+        self.wait_until(id, wait, |operation| operation.done() || unseen(operation), |_changed| true).await
     }
 
     /// Follows an operation: as it is now (unless that is revision `after`), then after each
     /// change, several in quick succession as one, until it is done or gone.
     pub async fn watch(&self, id: &OperationId, after: Option<u64>) -> Result<Watch, Error> {
-        let subscription = self.shared.waiters.subscribe(id);
+        let mut subscription = self.shared.waiters.subscribe(id);
         let operation = self.get(id).await?;
+        if let Some(subscription) = &mut subscription {
+            subscription.saw(&operation);
+        }
         let ended = operation.done() || subscription.is_none();
         let first = Some(operation).filter(|operation| Some(operation.revision) != after);
-        Ok(Watch { engine: self.clone(), subscription, id: id.clone(), first, shown: after, ended })
+        Ok(Watch { engine: self.clone(), subscription, first, ended })
     }
 
-    /// Waits until the operation is `enough`, also compared with when it was modified at first.
+    /// Waits until the operation is `enough`, or after a change `enough_later`.
     async fn wait_until(
         &self,
         id: &OperationId,
         wait: Duration,
-        enough: impl Fn(Timestamp, &Operation) -> bool,
+        enough: impl Fn(&Operation) -> bool,
+        enough_later: impl Fn(&Operation) -> bool,
     ) -> Result<Arc<Operation>, Error> {
         if wait.is_zero() {
             return self.get(id).await;
@@ -84,26 +83,42 @@ impl Engine {
         let until = Instant::now() + wait.min(WAIT_MAX);
         let subscription = self.shared.waiters.subscribe(id);
         let first = self.get(id).await?;
-        let modified_at = first.modified_at;
-        let Some(mut subscription) = subscription.filter(|_| !enough(modified_at, &first)) else { return Ok(first) };
+        let Some(mut subscription) = subscription.filter(|_| !enough(&first)) else { return Ok(first) };
+        subscription.saw(&first);
         // It can be large: while many wait, only the store keeps theirs.
         drop(first);
-        while let Some(news) = self.next_news(&mut subscription, Some(until)).await {
-            let operation = match news {
-                News::Changed(operation) => operation,
-                News::Gone(operation, _) => return Ok(operation),
-                News::Unsure => self.get(id).await?,
-            };
-            if enough(modified_at, &operation) {
+        while let Some((operation, gone)) = self.next_state(&mut subscription, Some(until)).await? {
+            if gone.is_some() || enough_later(&operation) {
                 return Ok(operation);
             }
         }
         self.get(id).await
     }
 
+    /// The next state that is new to callers, or the last one and what became of it; `None` when time is up or the
+    /// engine is about to stop.
+    pub(crate) async fn next_state(
+        &self,
+        subscription: &mut Subscription,
+        until: Option<Instant>,
+    ) -> Result<Option<(Arc<Operation>, Option<Gone>)>, Error> {
+        loop {
+            let operation = match self.next_news(subscription, until).await {
+                None => return Ok(None),
+                Some(News::Changed(operation)) => operation,
+                Some(News::Gone(operation, gone)) => return Ok(Some((operation, Some(gone)))),
+                Some(News::Unsure) => self.get(subscription.id()).await?,
+            };
+            // What was committed first may be told last, and what was read may be told afterwards.
+            if subscription.saw(&operation) {
+                return Ok(Some((operation, None)));
+            }
+        }
+    }
+
     /// The next change; `None` when time is up or the engine is about to stop.
-    pub(crate) async fn next_news(&self, subscription: &mut Subscription, until: Option<Instant>) -> Option<News> {
-        // Nobody tells of what other writers store: it is looked for.
+    async fn next_news(&self, subscription: &mut Subscription, until: Option<Instant>) -> Option<News> {
+        // What other writers store is told, and looked for all the same.
         let look_at = self.shared.recent.is_none().then(|| Instant::now() + LOOK);
         let wake_at = [until, look_at].into_iter().flatten().min();
         tokio::select! {
@@ -118,33 +133,15 @@ impl Watch {
     /// The next state; `None` at the end. A stream that ends before the operation is done was cut
     /// by a shutdown, by too many waiters or by a store that is away: watch again from the last revision.
     pub async fn next(&mut self) -> Option<Arc<Operation>> {
-        let operation = match self.first.take() {
-            Some(first) => first,
-            None => self.next_change().await?,
-        };
-        self.shown = Some(operation.revision);
-        Some(operation)
-    }
-
-    async fn next_change(&mut self) -> Option<Arc<Operation>> {
-        loop {
-            let subscription = self.subscription.as_mut().filter(|_| !self.ended)?;
-            let operation = match self.engine.next_news(subscription, None).await {
-                Some(News::Changed(operation)) => Some(operation),
-                Some(News::Gone(operation, _)) => {
-                    self.ended = true;
-                    Some(operation)
-                }
-                Some(News::Unsure) => self.engine.get(&self.id).await.ok(),
-                None => None,
-            };
-            self.ended |= operation.as_ref().is_none_or(|operation| operation.done());
-            let operation = operation?;
-            // Read and then told of, it is still one change.
-            if Some(operation.revision) != self.shown {
-                return Some(operation);
-            }
+        if let Some(first) = self.first.take() {
+            return Some(first);
         }
+        let subscription = self.subscription.as_mut().filter(|_| !self.ended)?;
+        let state = self.engine.next_state(subscription, None).await.ok().flatten();
+        self.ended = state.as_ref().is_none_or(|(operation, gone)| gone.is_some() || operation.done());
+        let (operation, gone) = state?;
+        // How it was before it went is known already, most likely.
+        (gone.is_none() || subscription.saw(&operation)).then_some(operation)
     }
 }
 

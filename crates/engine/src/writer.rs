@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use operond_core::{Command, LeaseKey, Phase, Release, Stored, Timestamp};
-use operond_store::{Accepted, Batch, Changed, Error as StoreError, Request};
+use operond_core::{Command, Kind, LeaseKey, Phase, Release, Stored, Timestamp};
+use operond_store::{Accepted, Batch, Changed, Request};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error};
 
 use crate::claims::{HeldClaims, PendingClaim, Turn};
-use crate::error::{Error, Unavailable};
-use crate::recent::Recent;
+use crate::commit::commit;
+use crate::error::{Error, error_chain};
 use crate::{Shared, digest};
 
 /// What the writer is asked.
@@ -20,6 +20,10 @@ pub(crate) enum Message {
     Do(Request, oneshot::Sender<Outcome>),
     /// Find work; hold the call until there is some.
     Claim(PendingClaim),
+    /// Others stored operations of these kinds that can be claimed.
+    Claimable(Vec<Kind>),
+    /// Others may have stored anything.
+    AnythingClaimable,
 }
 
 /// How a request went, and at which instant it was judged.
@@ -46,17 +50,6 @@ enum Asker {
     Nobody,
 }
 
-/// Sees to it that nobody waits in vain for a writer that has ended, not even when it panicked.
-struct Ending(Arc<Shared>);
-
-/// A batch after its commit: an outcome for each request, and what was written.
-#[derive(Default)]
-struct Committed {
-    outcomes: Vec<Outcome>,
-    changed: Vec<Changed>,
-    at: Timestamp,
-}
-
 impl Writer {
     pub(crate) fn new(
         shared: Arc<Shared>,
@@ -78,7 +71,6 @@ impl Writer {
 
     /// Serves until the engine closes and everything queued is committed.
     pub(crate) async fn serve(mut self) {
-        let ending = Ending(Arc::clone(&self.shared));
         let mut messages = Vec::with_capacity(BATCH_MAX);
         while self.gather(&mut messages).await {
             self.round(&mut messages).await;
@@ -90,7 +82,6 @@ impl Writer {
         if let Err(error) = self.shared.store.close().await {
             error!(error = %error_chain(&error), "the store did not close cleanly");
         }
-        ending.well();
     }
 
     /// Waits for something to do; false when nothing more will come.
@@ -130,6 +121,8 @@ impl Writer {
                 // No work is given out any more when the engine is about to stop.
                 Message::Claim(claim) if self.queue.is_closed() => claim.answer_empty(),
                 Message::Claim(claim) => self.claims.hold(claim),
+                Message::Claimable(kinds) => kinds.iter().for_each(|kind| self.claims.heat(kind)),
+                Message::AnythingClaimable => self.claims.heat_all(),
             }
         }
         for lease in self.given_back() {
@@ -148,7 +141,7 @@ impl Writer {
         if batch.requests.is_empty() {
             return;
         }
-        let committed = self.commit(Arc::new(batch)).await;
+        let committed = commit(&self.shared, Arc::new(batch)).await;
         self.keep(&committed.changed);
         for (asker, outcome) in askers.into_iter().zip(committed.outcomes) {
             self.answer(asker, outcome);
@@ -195,63 +188,6 @@ impl Writer {
         }
     }
 
-    /// Commits a batch, or what can be committed of it.
-    async fn commit(&self, batch: Arc<Batch>) -> Committed {
-        let count = batch.requests.len();
-        match self.shared.store.update(Arc::clone(&batch)).await {
-            Ok(applied) => {
-                let outcomes = applied.replies.into_iter().map(|reply| Ok((reply?, applied.at))).collect();
-                Committed { outcomes, changed: applied.changed, at: applied.at }
-            }
-            // Creates need room; completions and deletes hardly do, and delete makes some.
-            Err(StoreError::Full(_)) if batch.requests.iter().any(is_create) => {
-                let rest = (0..count).filter(|&i| !is_create(&batch.requests[i])).collect();
-                self.commit_parts(&batch, [rest], &Error::Unavailable(Unavailable::DiskFull)).await
-            }
-            // One damaged row must not fail its neighbours: halves, until it is alone.
-            Err(StoreError::Corrupt(_)) if count > 1 => {
-                let halves = [(0..count / 2).collect(), (count / 2..count).collect()];
-                self.commit_parts(&batch, halves, &Error::DataLoss).await
-            }
-            Err(failure) => self.not_committed(failure, count),
-        }
-    }
-
-    /// Commits the named parts of a batch, each in its own transaction; what is in none gets `left_out`.
-    async fn commit_parts(
-        &self,
-        batch: &Batch,
-        parts: impl IntoIterator<Item = Vec<usize>>,
-        left_out: &Error,
-    ) -> Committed {
-        let outcomes = vec![Err(left_out.clone()); batch.requests.len()];
-        let mut whole = Committed { outcomes, ..Committed::default() };
-        for part in parts.into_iter().filter(|part| !part.is_empty()) {
-            let requests = part.iter().map(|&index| batch.requests[index].clone()).collect();
-            let committed = Box::pin(self.commit(Arc::new(Batch { requests }))).await;
-            for (index, outcome) in part.into_iter().zip(committed.outcomes) {
-                whole.outcomes[index] = outcome;
-            }
-            whole.changed.extend(committed.changed);
-            whole.at = whole.at.max(committed.at);
-        }
-        whole
-    }
-
-    fn not_committed(&self, failure: StoreError, requests: usize) -> Committed {
-        error!(error = %error_chain(&failure), requests, "a batch was not stored");
-        match &failure {
-            StoreError::Fatal(_) => self.shared.fatal.cancel(),
-            // It may be stored after all: nothing in memory can be trusted, and whoever waits has to look.
-            StoreError::Unknown(_) => {
-                self.shared.recent.iter().for_each(Recent::clear);
-                self.shared.waiters.publish_doubt();
-            }
-            StoreError::Full(_) | StoreError::Unavailable(_) | StoreError::Corrupt(_) => {}
-        }
-        Committed { outcomes: vec![Err(Error::from(failure)); requests], ..Committed::default() }
-    }
-
     /// Makes what was committed readable from memory, before anybody is told of it.
     fn keep(&self, changed: &[Changed]) {
         let Some(recent) = &self.shared.recent else { return };
@@ -287,39 +223,6 @@ impl Writer {
             }
         }
     }
-}
-
-impl Ending {
-    /// The writer ended as it should.
-    fn well(self) {
-        self.0.closed.cancel();
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        if !self.0.closed.is_cancelled() {
-            self.0.fatal.cancel();
-        }
-        self.0.closing.cancel();
-        self.0.closed.cancel();
-    }
-}
-
-fn is_create(request: &Request) -> bool {
-    matches!(request, Request::Create(_))
-}
-
-/// An error with all its causes, on one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Most commands in one transaction.

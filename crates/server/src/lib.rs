@@ -27,6 +27,7 @@
 //! (`operond_engine`), or for anything that knows a store.
 
 mod error;
+mod follow;
 mod google;
 mod grpc;
 mod health;

@@ -5,6 +5,7 @@ mod claims;
 mod faults;
 mod keys;
 mod limits;
+mod others;
 mod rigged;
 mod support;
 mod waits;

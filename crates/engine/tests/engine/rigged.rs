@@ -11,6 +11,8 @@ use operond_store::{
     MemoryStore, News, Page, Properties, Request, Stale, Store,
 };
 
+use tokio::sync::mpsc;
+
 use crate::support::{Virtual, pass};
 
 /// What happens to a batch that is not of timers alone.
@@ -31,7 +33,7 @@ pub(crate) enum Fault {
 }
 
 pub(crate) struct Rigged {
-    inner: MemoryStore,
+    inner: Arc<MemoryStore>,
     properties: Properties,
     takes: Mutex<Duration>,
     read_takes: Mutex<Duration>,
@@ -44,27 +46,60 @@ pub(crate) struct Rigged {
     pub(crate) wanted_max: AtomicUsize,
 }
 
-/// A feed that never tells of anything.
-struct Silent;
+/// A feed that tells what a test says others did, and fails when there is nothing to tell; for a test that has gone it
+/// is silent.
+struct Told(tokio::sync::Mutex<mpsc::Receiver<Option<News>>>);
 
-impl Feed for Silent {
+/// Says what others did.
+pub(crate) struct Teller {
+    to: mpsc::Sender<Option<News>>,
+    feed: Weak<Told>,
+}
+
+impl Feed for Told {
     fn next(&self) -> Answer<'_, News> {
-        Box::pin(std::future::pending())
+        Box::pin(async {
+            match self.0.lock().await.recv().await {
+                Some(news) => news.ok_or_else(|| Error::Unavailable("cannot hear".into())),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl Teller {
+    pub(crate) fn tell(&self, news: News) {
+        self.to.try_send(Some(news)).unwrap();
+    }
+
+    pub(crate) fn fail(&self) {
+        self.to.try_send(None).unwrap();
+    }
+
+    /// Whether an engine listens.
+    pub(crate) fn heard(&self) -> bool {
+        self.feed.upgrade().is_some_and(|feed| feed.0.try_lock().is_err())
     }
 }
 
 impl Rigged {
     pub(crate) fn new() -> Arc<Self> {
-        Self::with(None)
+        Self::with(Arc::new(MemoryStore::new(Virtual::new())), None)
     }
 
-    /// Others write to the same store, and nobody tells of it.
-    pub(crate) fn shared() -> Arc<Self> {
-        Self::with(Some(Arc::new(Silent)))
+    /// The same store twice, as two servers have it. What the first one hears of the other is said by a test.
+    pub(crate) fn shared() -> (Arc<Self>, Arc<Self>, Teller) {
+        let inner = Arc::new(MemoryStore::new(Virtual::new()));
+        let feed = || {
+            let (to, told) = mpsc::channel(16);
+            (to, Arc::new(Told(tokio::sync::Mutex::new(told))))
+        };
+        let ((to, here), (_, elsewhere)) = (feed(), feed());
+        let teller = Teller { to, feed: Arc::downgrade(&here) };
+        (Self::with(Arc::clone(&inner), Some(here)), Self::with(inner, Some(elsewhere)), teller)
     }
 
-    fn with(others: Option<Arc<dyn Feed>>) -> Arc<Self> {
-        let inner = MemoryStore::new(Virtual::new());
+    fn with(inner: Arc<MemoryStore>, others: Option<Arc<dyn Feed>>) -> Arc<Self> {
         let properties = Properties { others, ..inner.properties().clone() };
         Arc::new(Self {
             inner,
@@ -214,7 +249,11 @@ impl Store for Rigged {
         &self.properties
     }
 
+    /// What others have open stays open for them.
     fn close(&self) -> Answer<'_, ()> {
-        self.inner.close()
+        match self.properties.others {
+            Some(_) => Box::pin(std::future::ready(Ok(()))),
+            None => self.inner.close(),
+        }
     }
 }

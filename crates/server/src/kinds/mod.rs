@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{ApiError, Reason, quote};
+use crate::follow::follow;
 use crate::wire::{self, Open};
 
 use defaults::Defaults;
@@ -44,11 +45,14 @@ pub(crate) struct Usual {
 }
 
 impl Kinds {
-    /// Reads what is stored.
+    /// Reads what is stored, and again what others store.
     pub(crate) async fn load(engine: Engine) -> Result<Self, Error> {
+        let changed = engine.documents_changed(Collection::Kinds);
         let known = RwLock::new(Arc::new(read_all(&engine).await?));
         let (updating, tracker) = (Mutex::default(), TaskTracker::new());
-        Ok(Self(Arc::new(Shared { engine, known, updating, tracker })))
+        let shared = Arc::new(Shared { engine, known, updating, tracker });
+        shared.tracker.spawn(follow(changed, Arc::downgrade(&shared), Shared::reload));
+        Ok(Self(shared))
     }
 
     /// All of them.
@@ -111,8 +115,18 @@ impl Shared {
             }
         };
         known.insert(name, Usual { kind: shown.clone(), defaults });
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+        self.show(known);
         Ok(shown)
+    }
+
+    async fn reload(self: Arc<Self>) -> Result<(), Error> {
+        let _one_at_a_time = self.updating.lock().await;
+        self.show(read_all(&self.engine).await?);
+        Ok(())
+    }
+
+    fn show(&self, known: Known) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! There are three layers, the first that has a file wins: what is built in, what was registered (documents of the
 //! store, named after their files), and what the server was started with. A registration makes new [`Types`] of all
-//! of it, stores what changed, and only then shows them to readers, who never wait.
+//! of it, stores what changed, and only then shows them to readers, who never wait. What another server registered is
+//! read when it is told.
 
 mod compatible;
 mod error;
@@ -22,6 +23,7 @@ use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::error::ApiError;
+use crate::follow::follow;
 use crate::json::Types;
 
 pub use error::{Conflict, TypesError};
@@ -76,18 +78,20 @@ pub(crate) struct KnownFile {
 }
 
 impl Registry {
-    /// Reads what was registered before.
+    /// Reads what was registered before, and again what others register.
     pub(crate) async fn load(engine: Engine, given: Types) -> Result<Self, TypesError> {
+        let changed = engine.documents_changed(Collection::Types);
         let documents = engine.documents(Collection::Types).await?;
         let known = RwLock::new(Arc::new(Known::of(&given, documents)?));
         let (registering, tracker) = (Mutex::default(), TaskTracker::new());
-        Ok(Self(Arc::new(Shared { engine, given, known, registering, tracker })))
+        let shared = Arc::new(Shared { engine, given, known, registering, tracker });
+        shared.tracker.spawn(follow(changed, Arc::downgrade(&shared), Shared::reload));
+        Ok(Self(shared))
     }
 
     /// What is known now.
     pub(crate) fn known(&self) -> Arc<Known> {
-        // A panic leaves the old one there or the new one.
-        Arc::clone(&self.0.known.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.known()
     }
 
     /// Adds the files of a descriptor set, all or none; says which there were but those that are built in. Files that
@@ -105,7 +109,7 @@ impl Shared {
         // The store has the last word: a commit may have been answered with an error that was none.
         let stored = self.engine.documents(Collection::Types).await?;
         let given = self.given.clone();
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.known();
         // Building a pool takes long, and panics on what it did not think of.
         let (known, files, new) = tokio::task::spawn_blocking(move || {
             let known = if known.holds(&stored) { known } else { Arc::new(Known::of(&given, stored)?) };
@@ -124,8 +128,29 @@ impl Shared {
             registered.extend(written.into_iter().map(|document| (Arc::clone(&document.name), document)));
         }
         let known = Arc::new(Known { types: new, registered });
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&known);
+        self.show(Arc::clone(&known));
         Ok(files.iter().map(|file| known.file(Arc::clone(&file.name))).collect())
+    }
+
+    async fn reload(self: Arc<Self>) -> Result<(), TypesError> {
+        let _one_at_a_time = self.registering.lock().await;
+        let stored = self.engine.documents(Collection::Types).await?;
+        if self.known().holds(&stored) {
+            return Ok(());
+        }
+        let given = self.given.clone();
+        let known = tokio::task::spawn_blocking(move || Known::of(&given, stored)).await;
+        self.show(Arc::new(known.unwrap_or_else(|_panicked| Err(unreadable()))?));
+        Ok(())
+    }
+
+    fn known(&self) -> Arc<Known> {
+        // A panic leaves the old one there or the new one.
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn show(&self, known: Arc<Known>) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 }
 

@@ -57,16 +57,22 @@ impl Faces {
         let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, Options::default());
         let mut settings = Settings::new(ADVERTISED);
         set(&mut settings);
-        let health = settings.health.clone();
-        let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
-        let app = layers(routed(&engine, settings), &guards);
-        Self { engine, app, health, store }
+        Self::over(engine, settings, store)
     }
 
     /// Other faces of the same engine, as after a restart: they know what is stored.
     pub(crate) fn begun_anew(&self) -> Self {
-        let settings = Settings::new(ADVERTISED);
-        let (engine, health, store) = (self.engine.clone(), settings.health.clone(), Arc::clone(&self.store));
+        Self::over(self.engine.clone(), Settings::new(ADVERTISED), Arc::clone(&self.store))
+    }
+
+    /// Another server beside this one, over the same store as `seen` by it.
+    pub(crate) fn beside(&self, seen: impl FnOnce(Arc<MemoryStore>) -> Arc<dyn Store>) -> Self {
+        let engine = Engine::start(seen(Arc::clone(&self.store)), Options::default());
+        Self::over(engine, Settings::new(ADVERTISED), Arc::clone(&self.store))
+    }
+
+    fn over(engine: Engine, settings: Settings, store: Arc<MemoryStore>) -> Self {
+        let health = settings.health.clone();
         let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
         let app = layers(routed(&engine, settings), &guards);
         Self { engine, app, health, store }

@@ -13,6 +13,7 @@ mod leases;
 mod life;
 mod limits;
 mod list;
+mod others;
 mod refusals;
 mod routes;
 mod types;

@@ -39,7 +39,7 @@ fn request(files: Vec<FileDescriptorProto>) -> RegisterTypesRequest {
 }
 
 /// Registers `acme.Frame`; says which version its file has then.
-async fn register(faces: &Faces, pages: Type) -> Result<u64, tonic::Status> {
+pub(crate) async fn register(faces: &Faces, pages: Type) -> Result<u64, tonic::Status> {
     let registered = types(faces).register(request(vec![file("frame.proto", "Frame", pages)])).await?;
     let [file] = &registered.get_ref().files[..] else { panic!("{registered:?}") };
     assert_eq!((&*file.name, &file.messages[..]), ("frame.proto", &["acme.Frame".to_owned()][..]));

@@ -15,7 +15,7 @@ macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
         $($(#[$doc])* pub(crate) static $name: LazyLock<String> = LazyLock::new(|| $sql.into());)*
 
-        #[cfg(test)]
+        #[cfg(all(test, feature = "cluster"))]
         const ALL: &[(&str, &LazyLock<String>)] = &[$((stringify!($name), &$name),)*];
     };
 }
@@ -226,16 +226,18 @@ fn due(column: &str) -> String {
     )
 }
 
-/// Seven ranges, one for each state, merged in the order of the list. Whether a state is asked for is
-/// the same for each of its rows: that is tested once, before its range is read.
-fn of_the_states(columns: &str, filter: &str, [behind, before, _]: [&str; 3]) -> String {
+/// Seven ranges, one for each state, each in the order of the list: so they are merged, not sorted.
+/// Whether a state is asked for is the same for each of its rows: that is tested once, before its
+/// range is read.
+fn of_the_states(columns: &str, filter: &str, [behind, before, direction]: [&str; 3]) -> String {
     let mut sql = String::new();
     for state in 1..=7 {
         let union = if state == 1 { "" } else { " UNION ALL " };
         write!(
             sql,
-            "{union}SELECT {columns} FROM operations WHERE $5::bigint & {} <> 0 AND state = {state} AND {filter}\
-             (created_at, id) {behind} ($1, $2) AND (created_at, id) {before} ($3, $4)",
+            "{union}(SELECT {columns} FROM operations WHERE $5::bigint & {} <> 0 AND state = {state} AND {filter}\
+             (created_at, id) {behind} ($1, $2) AND (created_at, id) {before} ($3, $4) \
+             ORDER BY created_at{direction}, id{direction})",
             1 << state
         )
         .expect("a string takes it");
@@ -255,4 +257,73 @@ fn list(filter: &str, order: [&str; 3]) -> String {
 
 fn count(filter: &str, most: &str) -> String {
     format!("SELECT count(*) FROM ({} LIMIT {most}) counted", of_the_states("id", filter, OLDEST))
+}
+
+#[cfg(all(test, feature = "cluster"))]
+mod tests {
+    use tokio::runtime::{Builder, Handle};
+
+    use super::ALL;
+    use crate::address::Address;
+    use crate::cluster::{Cluster, Kind};
+    use crate::migrate::{STEPS, migrate};
+    use crate::session::{Connector, Session};
+
+    /// Statements about a table of a row or a few.
+    const TINY: &[&str] = &["META", "NOTE_TIME", "NOW", "OLD_STREAMS", "NEWS", "LAST_NEWS"];
+    /// Statements that have little to put in order, and only sometimes: a document or key for each row they lock.
+    const MAY_SORT: &[&str] = &["LOCK_KEYS", "LOCK_OPERATIONS"];
+
+    /// A migrated schema with `operations` queued operations of one kind, as many finished ones, and what a database
+    /// counts of them where it is `analysed`.
+    async fn schema(operations: i64, analysed: bool) -> Session {
+        let address = Address::parse(&Cluster::shared(Kind::Fast).fresh_schema()).unwrap();
+        let mut session = Connector::new(address, Handle::current()).session().await.unwrap();
+        migrate(&mut session, STEPS).await.unwrap();
+        let fill = "INSERT INTO operations (id, tenant, kind, created_at, state, claimable, available_at, due_at, revision, \
+                    modified_at, backoff, finished_at, attempt, events) SELECT 'op' || n, 't' || n % 3, 'k', n, \
+                    CASE WHEN n % 2 = 0 THEN 1 ELSE 5 END, CASE WHEN n % 2 = 0 THEN true END, n, n, 1, n, \
+                    CASE WHEN n % 2 = 0 THEN 0 END, CASE WHEN n % 2 = 1 THEN 0 END, 0, '' \
+                    FROM generate_series(1, $1::bigint) AS n";
+        session.client.execute(fill, &[&(2 * operations)]).await.unwrap();
+        let specs = "INSERT INTO specs (id, description, created_by, labels, cancellable, clean_up_on_cancel, \
+                     max_attempts, cancel_grace) SELECT id, '', '', '', true, false, 1, 1 FROM operations";
+        session.client.execute(specs, &[]).await.unwrap();
+        if analysed {
+            for table in ["operations", "specs", "keys", "tombstones", "documents"] {
+                session.client.batch_execute(&format!("ANALYZE {table}")).await.unwrap();
+            }
+        }
+        session
+    }
+
+    /// The plan that a statement is carried out by, one step a line.
+    async fn plan(session: &Session, sql: &str) -> Vec<String> {
+        let parameters = session.client.prepare(sql).await.unwrap().params().len();
+        let nulls = vec!["NULL"; parameters].join(", ");
+        let arguments = if parameters == 0 { String::new() } else { format!("({nulls})") };
+        session.client.batch_execute(&format!("PREPARE asked AS {sql}")).await.unwrap();
+        let rows = session.client.query(&format!("EXPLAIN EXECUTE asked{arguments}"), &[]).await.unwrap();
+        session.client.batch_execute("DEALLOCATE asked").await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Whatever is in the tables, and whatever the database has counted of them: a plan is made once, and a table that
+    /// was empty then is not afterwards.
+    #[test]
+    fn every_statement_finds_its_rows_by_an_index_and_sorts_nothing() {
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            for (operations, analysed) in [(0, false), (0, true), (5_000, false), (5_000, true)] {
+                let session = schema(operations, analysed).await;
+                for (name, sql) in ALL {
+                    for step in plan(&session, sql).await {
+                        let at = format!("{name} with {operations} operations, analysed {analysed}: {step}");
+                        assert!(!step.contains("Seq Scan") || TINY.contains(name), "{at}");
+                        assert!(!step.contains("Sort  (") || MAY_SORT.contains(name) || TINY.contains(name), "{at}");
+                        assert!(!step.contains("Hash Join") && !step.contains("Bitmap"), "{at}");
+                    }
+                }
+            }
+        });
+    }
 }

@@ -91,6 +91,11 @@ type Connecting<'a> =
     Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + 'a>>;
 
 impl Session {
+    /// What is written over it from now on may be lost by a crash, and waits for neither disk nor standby.
+    pub(crate) async fn hurry(&self) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute("SET synchronous_commit = off").await
+    }
+
     /// The prepared form of a statement, made at its first use.
     pub(crate) async fn prepared(&self, sql: &'static str) -> Result<Statement, tokio_postgres::Error> {
         let place = sql.as_ptr().addr();

@@ -93,8 +93,16 @@ impl Watcher {
         }
     }
 
+    /// A connection for it: nothing that it writes matters enough to wait while a standby is away.
+    async fn session(&self) -> Result<Session, Fault> {
+        let session = self.connector.session().await?;
+        session.hurry().await?;
+        Ok(session)
+    }
+
     /// Learns what others have written so far, over its first connection: what comes from now on is told.
     pub(crate) async fn begin(&mut self, session: &Session) -> Result<(), tokio_postgres::Error> {
+        session.hurry().await?;
         let rows = session.client.query(sql::LAST_NEWS.as_str(), &[&self.own()]).await?;
         for row in rows {
             self.read.insert(row.try_get(0)?, row.try_get(1)?);
@@ -123,7 +131,7 @@ impl Watcher {
         let turn = async {
             let (session, new) = match session {
                 Some(session) => (session, false),
-                None => (self.connector.session().await?, true),
+                None => (self.session().await?, true),
             };
             match self.ask(&session, new).await {
                 // It is there, and refuses: who asks something of it is told why.

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -30,9 +31,25 @@ impl Proxy {
             for client in listener.incoming() {
                 let (client, database) = (client.unwrap(), TcpStream::connect(("127.0.0.1", port)).unwrap());
                 let (back, there) = (client.try_clone().unwrap(), database.try_clone().unwrap());
-                let cut = Arc::clone(&cut);
-                thread::spawn(move || forward(client, database, |bytes| cut_at(bytes, &cut)));
-                thread::spawn(move || forward(there, back, |_| None));
+                let (cut, silenced) = (Arc::clone(&cut), Arc::new(AtomicBool::new(false)));
+                let silence = Arc::clone(&silenced);
+                thread::spawn(move || {
+                    forward(client, database, |bytes| match cut_at(bytes, &cut) {
+                        Some(Cut::BeforeCommit) => Way::Ends,
+                        Some(Cut::BehindCommit) => {
+                            silence.store(true, Ordering::SeqCst);
+                            Way::Open
+                        }
+                        None => Way::Open,
+                    });
+                });
+                thread::spawn(move || {
+                    forward(there, back, |bytes| match (silenced.load(Ordering::SeqCst), commits(bytes)) {
+                        (false, _) => Way::Open,
+                        (true, false) => Way::Swallows,
+                        (true, true) => Way::Ends,
+                    });
+                });
             }
         });
         proxy
@@ -54,34 +71,34 @@ impl Proxy {
     }
 }
 
-/// Takes the order to cut when these bytes have a commit in them.
-fn cut_at(bytes: &[u8], cut: &Mutex<Option<Cut>>) -> Option<Cut> {
-    let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
-    if commits { cut.lock().unwrap().take() } else { None }
+/// What becomes of bytes on their way.
+enum Way {
+    Open,
+    Swallows,
+    Ends,
 }
 
-fn forward(mut from: TcpStream, mut to: TcpStream, cut: impl Fn(&[u8]) -> Option<Cut>) {
+/// Takes the order to cut when these bytes have a commit in them.
+fn cut_at(bytes: &[u8], cut: &Mutex<Option<Cut>>) -> Option<Cut> {
+    if commits(bytes) { cut.lock().unwrap().take() } else { None }
+}
+
+fn commits(bytes: &[u8]) -> bool {
+    bytes.windows(COMMIT.len()).any(|window| window == COMMIT)
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream, way: impl Fn(&[u8]) -> Way) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let bytes = &buffer[..read];
-        let cut = cut(bytes);
-        if cut == Some(Cut::BeforeCommit) {
-            break;
-        }
-        if cut == Some(Cut::BehindCommit) {
-            let _closed = from.shutdown(Shutdown::Both);
-        }
-        if to.write_all(bytes).is_err() {
-            break;
-        }
-        if cut == Some(Cut::BehindCommit) {
-            // The database is left to finish, and finds nobody to tell.
-            let _closed = to.shutdown(Shutdown::Write);
-            return;
+        match way(bytes) {
+            Way::Open if to.write_all(bytes).is_ok() => {}
+            Way::Swallows => {}
+            Way::Open | Way::Ends => break,
         }
     }
     let _closed = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
-/// A simple query, as it is sent.
+/// The end of a simple query as it is sent, and of the answer to it.
 const COMMIT: &[u8] = b"COMMIT\0";

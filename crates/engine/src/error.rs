@@ -47,6 +47,9 @@ pub enum Unavailable {
     /// The store cannot be reached or failed.
     #[error("the store is not available")]
     Store,
+    /// Another transaction has the operation locked in the database.
+    #[error("another transaction has this operation locked in the database")]
+    Held,
     /// No room for new operations; those that exist go on.
     #[error("no room left on the store's disk")]
     DiskFull,
@@ -62,6 +65,7 @@ impl From<Refusal> for Error {
             Refusal::Rejected(rejection) => Self::Rejected(rejection),
             Refusal::KeyReused(field) => Self::KeyReused(field),
             Refusal::OperationGone => Self::OperationGone,
+            Refusal::Held => Self::Unavailable(Unavailable::Held),
         }
     }
 }

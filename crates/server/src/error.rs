@@ -298,6 +298,10 @@ fn unavailable(unavailable: Unavailable) -> ApiError {
         Unavailable::Store => {
             ApiError::new(Reason::StoreUnavailable, "the store is not available: try again in a second")
         }
+        Unavailable::Held => ApiError::new(
+            Reason::StoreUnavailable,
+            "another transaction has this operation locked in the database: try again in a second",
+        ),
         Unavailable::DiskFull => ApiError::new(
             Reason::DiskFull,
             "the store's disk is full: no operations are created until there is room; those that exist go on",
@@ -357,6 +361,7 @@ mod tests {
             (Unavailable::Overloaded, "OVERLOADED"),
             (Unavailable::ShuttingDown, "SHUTTING_DOWN"),
             (Unavailable::Store, "STORE_UNAVAILABLE"),
+            (Unavailable::Held, "STORE_UNAVAILABLE"),
             (Unavailable::DiskFull, "DISK_FULL"),
         ] {
             check(Error::Unavailable(unavailable), Code::Unavailable, reason, &[]);

@@ -11,7 +11,7 @@ use operond_store::{Applied, Batch, ClaimWant, Missing, News, OperationWrite, Ro
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
-use crate::columns::{self, Arrays, id_in};
+use crate::columns::{self, Arrays, id_in, read_id};
 use crate::fault::Fault;
 use crate::keys::{self, KeyArrays, Scope, sql_limit};
 use crate::session::Session;
@@ -23,12 +23,14 @@ use crate::{sql, tombstones};
 pub(crate) struct Context<'c> {
     pub(crate) time: &'c Time,
     pub(crate) set_aside: &'c SetAside,
+    /// Whether operations that somebody else has locked are waited for. Those that are not are refused.
+    pub(crate) patient: bool,
 }
 
 /// Begins a transaction and judges `batch` in it. What it wants to be written is in the rows that come
 /// back, which stay locked until the transaction ends.
 pub(crate) async fn judge(session: &Session, batch: &Batch, context: &Context<'_>) -> Result<Judged, Fault> {
-    let mut loaded = Loaded { session, context, operations: HashMap::new(), begun: false };
+    let mut loaded = Loaded { session, context, operations: HashMap::new(), held: Vec::new(), begun: false };
     let wants = batch.wants();
     let keys = loaded.keys(&wants).await?;
     let tombstones = loaded.operations(&wants, &keys).await?;
@@ -37,6 +39,7 @@ pub(crate) async fn judge(session: &Session, batch: &Batch, context: &Context<'_
     // Read now, when every row is locked: nothing that was stored before is later than this.
     let mut rows = Rows::new(context.time.now());
     loaded.operations.into_values().for_each(|operation| rows.load(operation));
+    loaded.held.into_iter().for_each(|id| rows.hold(id));
     for ((tenant, key), record) in &keys {
         rows.load_key(tenant.clone(), key.clone(), record.clone());
     }
@@ -105,6 +108,8 @@ struct Loaded<'c> {
     session: &'c Session,
     context: &'c Context<'c>,
     operations: HashMap<OperationId, Arc<Operation>>,
+    /// Those that somebody else has locked.
+    held: Vec<OperationId>,
     begun: bool,
 }
 
@@ -147,12 +152,19 @@ impl Loaded<'_> {
             return Ok(HashMap::new());
         }
         let texts: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
-        let statement = self.session.prepared(&sql::LOCK_OPERATIONS).await?;
+        let lock = if self.context.patient { &sql::LOCK_OPERATIONS } else { &sql::LOCK_FREE_OPERATIONS };
+        let statement = self.session.prepared(lock).await?;
         for row in &self.query(&statement, &[&texts]).await? {
             self.keep(columns::operation(row)?);
         }
         let missing: Vec<&str> =
             ids.iter().filter(|id| !self.operations.contains_key(**id)).map(|id| id.as_str()).collect();
+        if !self.context.patient && !missing.is_empty() {
+            let statement = self.session.prepared(&sql::OPERATIONS_THERE).await?;
+            for row in &self.query(&statement, &[&missing]).await? {
+                self.held.push(read_id(row, 0)?);
+            }
+        }
         tombstones::load(self.session, &missing).await
     }
 

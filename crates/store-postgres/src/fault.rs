@@ -102,6 +102,11 @@ impl Fault {
         matches!(self, Self::Driver(error) if blame(error) == Blame::Conflict)
     }
 
+    /// Whether somebody else holds a lock for long.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self, Self::Driver(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
+    }
+
     /// Whether the connection is of no more use: it broke, or is to a database that only reads.
     pub(crate) fn ends_the_connection(&self) -> bool {
         match self {

@@ -4,15 +4,16 @@
 //! The number tells: it is written by the transaction itself, so whoever can write it afterwards
 //! knows that the transaction never will be committed, and whoever finds it taken knows that it was.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use operond_core::Timestamp;
+use operond_core::{OperationId, Timestamp};
 use operond_store::pack::Packed;
-use operond_store::{Applied, Batch, Document, DocumentWrite, Error, News, Stale};
+use operond_store::{Applied, Batch, Document, DocumentWrite, Error, News, Refusal, Request, Stale};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -35,6 +36,7 @@ pub(crate) struct Lanes {
     free: Semaphore,
     idle: Mutex<Vec<Lane>>,
     purge: tokio::sync::Mutex<KeyPurge>,
+    held: Mutex<Held>,
     /// When the newest commit was judged, in microseconds.
     written_at: AtomicI64,
 }
@@ -43,6 +45,34 @@ pub(crate) struct Lanes {
 struct Lane {
     session: Session,
     stream: Stream,
+}
+
+/// Operations that somebody else had locked a moment ago: a batch does not wait for them again.
+#[derive(Default)]
+struct Held(HashMap<OperationId, Instant>);
+
+impl Held {
+    /// Whether it asks for one of them.
+    fn concerns(&mut self, work: &Work) -> bool {
+        let Work::Batch(batch) = work else { return false };
+        if self.0.is_empty() {
+            return false;
+        }
+        self.0.retain(|_, since| since.elapsed() < HELD_LIFE);
+        batch.requests.iter().any(|request| matches!(request, Request::Command(id, _) if self.0.contains_key(id)))
+    }
+
+    /// Takes in which ones were not to be had.
+    fn note(&mut self, work: &Work, done: &Done) {
+        let (Work::Batch(batch), Done::Batch(applied)) = (work, done) else { return };
+        for (request, reply) in batch.requests.iter().zip(&applied.replies) {
+            if let (Request::Command(id, _), Err(Refusal::Held)) = (request, reply)
+                && self.0.len() < HELD_MAX
+            {
+                self.0.insert(id.clone(), Instant::now());
+            }
+        }
+    }
 }
 
 /// How a transaction failed.
@@ -99,6 +129,7 @@ impl Lanes {
             free: Semaphore::new(lanes),
             idle: Mutex::default(),
             purge: tokio::sync::Mutex::default(),
+            held: Mutex::default(),
             written_at: AtomicI64::new(0),
         }
     }
@@ -141,16 +172,20 @@ impl Lanes {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Does the work in one transaction: again where another one came between, and once more where the
-    /// connection broke and it turned out that nothing was committed.
+    /// Does the work in one transaction: again where another one came between, once more where the
+    /// connection broke and it turned out that nothing was committed, and once more without what
+    /// somebody else has locked for long.
     async fn carry_out(&self, work: &Work) -> Result<Done, Error> {
         let _free = self.free.acquire().await.map_err(|_closed| closed())?;
-        let mut conflicts = 0;
-        let mut doubts = 0;
+        let (mut conflicts, mut doubts) = (0, 0);
+        let mut patient = !self.held.lock().unwrap_or_else(PoisonError::into_inner).concerns(work);
         loop {
             let mut lane = self.lane().await?;
-            match self.transaction(&mut lane, work).await {
+            match self.transaction(&mut lane, work, patient).await {
                 Ok(done) => {
+                    if !patient {
+                        self.held.lock().unwrap_or_else(PoisonError::into_inner).note(work, &done);
+                    }
                     self.written_at.fetch_max(done.at().micros(), Ordering::SeqCst);
                     self.put_back(lane, None);
                     return Ok(done);
@@ -168,6 +203,9 @@ impl Lanes {
                 }
                 Err(Attempt { failure: Failure::Not(fault), .. }) => {
                     self.put_back(lane, Some(&fault));
+                    if fault.is_held() && std::mem::take(&mut patient) {
+                        continue;
+                    }
                     if !fault.is_conflict() || conflicts == CONFLICTS_MAX {
                         return Err(fault.into());
                     }
@@ -178,10 +216,12 @@ impl Lanes {
         }
     }
 
-    async fn transaction(&self, lane: &mut Lane, work: &Work) -> Result<Done, Attempt> {
+    async fn transaction(&self, lane: &mut Lane, work: &Work, patient: bool) -> Result<Done, Attempt> {
         lane.session.forget_warnings();
         match work {
-            Work::Batch(batch) => lane.batch(batch, &Context { time: &self.time, set_aside: &self.set_aside }).await,
+            Work::Batch(batch) => {
+                lane.batch(batch, &Context { time: &self.time, set_aside: &self.set_aside, patient }).await
+            }
             Work::Documents(writes) => lane.documents(writes, &self.time).await,
         }
     }
@@ -388,6 +428,10 @@ fn random_id() -> String {
 const CONFLICTS_MAX: u32 = 8;
 /// Transactions of one batch that were found not to be committed.
 const DOUBTS_MAX: u32 = 2;
+/// How long it is remembered that somebody has an operation locked …
+const HELD_LIFE: Duration = Duration::from_secs(2);
+/// … of so many operations at most.
+const HELD_MAX: usize = 10_000;
 /// The pause behind the first conflict, about.
 const PAUSE_FIRST: Duration = Duration::from_millis(2);
 /// For one host after the other.

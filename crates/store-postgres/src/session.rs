@@ -145,10 +145,10 @@ where
 }
 
 /// What every connection is told first. A statement waits for no lock and takes no time without a
-/// bound; a transaction of a server that stands still ends, so that others get at its rows. Plans are
+/// bound: servers lock rows for milliseconds, so who waits longer waits for somebody else. A transaction of a server that stands still ends, so that others get at its rows. Plans are
 /// made once and go by the indexes, whatever was counted in a table that was empty a minute ago.
 const SETTINGS: &[&str] = &[
-    "SET lock_timeout = '3s'",
+    "SET lock_timeout = '500ms'",
     "SET statement_timeout = '10s'",
     "SET idle_in_transaction_session_timeout = '5s'",
     "SET plan_cache_mode = force_generic_plan",

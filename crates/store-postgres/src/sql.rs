@@ -24,10 +24,11 @@ statements! {
     /// By id, with the input; the columns in the order in which [`crate::columns`] reads them.
     OPERATION_BY_ID = format!("SELECT {}, {} FROM operations o JOIN specs s ON s.id = o.id WHERE o.id = $1", all("o"), spec("s"));
     /// By ids, locked in their order, so that two batches never wait for each other.
-    LOCK_OPERATIONS = format!(
-        "SELECT {}, {} FROM operations o JOIN specs s ON s.id = o.id WHERE o.id = ANY($1) ORDER BY o.id FOR UPDATE OF o",
-        all("o"), spec("s")
-    );
+    LOCK_OPERATIONS = lock("");
+    /// The same without those that somebody else has locked.
+    LOCK_FREE_OPERATIONS = lock(" SKIP LOCKED");
+    /// Which of these are there.
+    OPERATIONS_THERE = "SELECT id FROM operations WHERE id = ANY($1)";
     INSERT_OPERATIONS = insert("operations", &[KEY, PLACE, FACTS]);
     INSERT_SPECS = insert("specs", &[ID, SPEC]);
     UPDATE_OPERATIONS = format!(
@@ -215,6 +216,15 @@ fn head(which: &str) -> String {
     format!("SELECT tenant FROM operations WHERE claimable AND kind = k.kind AND {which} ORDER BY tenant LIMIT 1")
 }
 
+fn lock(others: &str) -> String {
+    format!(
+        "SELECT {}, {} FROM operations o JOIN specs s ON s.id = o.id WHERE o.id = ANY($1) ORDER BY o.id \
+         FOR UPDATE OF o{others}",
+        all("o"),
+        spec("s")
+    )
+}
+
 /// What is due by the timer `column` at $1, at most $2, but for those of $3 and what another server
 /// has in hand: it settles that itself.
 fn due(column: &str) -> String {
@@ -272,7 +282,7 @@ mod tests {
     /// Statements about a table of a row or a few.
     const TINY: &[&str] = &["META", "NOTE_TIME", "NOW", "OLD_STREAMS", "NEWS", "LAST_NEWS"];
     /// Statements that have little to put in order, and only sometimes: a document or key for each row they lock.
-    const MAY_SORT: &[&str] = &["LOCK_KEYS", "LOCK_OPERATIONS"];
+    const MAY_SORT: &[&str] = &["LOCK_KEYS", "LOCK_OPERATIONS", "LOCK_FREE_OPERATIONS"];
 
     /// A migrated schema with `operations` queued operations of one kind, as many finished ones, and what a database
     /// counts of them where it is `analysed`.

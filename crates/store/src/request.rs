@@ -88,6 +88,9 @@ pub enum Refusal {
     KeyReused(&'static str),
     /// The idempotency key was used and its operation is gone.
     OperationGone,
+    /// Somebody else has the operation locked for long: nothing was judged, and the same may succeed
+    /// a little later. The rest of the batch is not kept waiting for it.
+    Held,
 }
 
 /// Why there is no operation.

@@ -1,6 +1,6 @@
 //! One batch at work: the rows it speaks of, the rules applied to them, and what must be written.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use operond_core::{
@@ -51,6 +51,7 @@ pub struct Rows {
     keys: HashMap<(Tenant, IdempotencyKey), KeyRow>,
     candidates: Vec<VecDeque<OperationId>>,
     due: Vec<OperationId>,
+    held: HashSet<OperationId>,
 }
 
 /// An operation to be written: insert where `previous` is `None`, else by id and that revision.
@@ -133,7 +134,14 @@ impl Rows {
     /// No rows yet, at the store's `now`.
     #[must_use]
     pub fn new(now: Now) -> Self {
-        Self { now, operations: HashMap::new(), keys: HashMap::new(), candidates: Vec::new(), due: Vec::new() }
+        Self {
+            now,
+            operations: HashMap::new(),
+            keys: HashMap::new(),
+            candidates: Vec::new(),
+            due: Vec::new(),
+            held: HashSet::new(),
+        }
     }
 
     /// Hands in an operation that the store has.
@@ -147,6 +155,12 @@ impl Rows {
     #[must_use]
     pub fn has(&self, id: &OperationId) -> bool {
         self.operations.contains_key(id)
+    }
+
+    /// Says that an operation is there, and that somebody else has it locked: it is not handed in, and
+    /// what is asked of it is refused.
+    pub fn hold(&mut self, id: OperationId) {
+        self.held.insert(id);
     }
 
     /// Hands in an idempotency key that the store has.
@@ -220,6 +234,9 @@ impl Rows {
         if let Some((key, fingerprint)) = &request.key {
             let scope = (request.new.spec.tenant.clone(), key.clone());
             if let Some(record) = self.keys.get(&scope).map(|row| row.record.clone()) {
+                if self.held.contains(&record.operation) {
+                    return Err(Refusal::Held);
+                }
                 let _settled = self.apply(&record.operation, &Command::Settle);
                 let existing = self.live(&record.operation);
                 match judge_key(&record, existing.as_deref(), fingerprint, self.now.at) {
@@ -255,6 +272,9 @@ impl Rows {
     }
 
     fn command(&mut self, id: &OperationId, command: &Command, tombstone: impl Fn(&OperationId) -> Missing) -> Reply {
+        if self.held.contains(id) {
+            return Err(Refusal::Held);
+        }
         if *command == Command::Delete {
             // Those who wait for it are told how it ended, also when it ends only now.
             let _settled = self.apply(id, &Command::Settle);

@@ -1,6 +1,7 @@
 //! A database for each test, and how it is waited for.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use operond_core::Timestamp;
 use operond_store::ManualClock;
@@ -45,4 +46,12 @@ pub(crate) fn small() -> Options {
 
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     block_on(future)
+}
+
+/// Asks until `holds`, which itself takes a while; not for ever.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < end, "not within ten seconds: {what}");
+    }
 }

@@ -1,4 +1,5 @@
 //! The PostgreSQL store, driven through the trait on real clusters.
+#![expect(clippy::unwrap_used, reason = "a test may unwrap, and so may what it calls: the panic is the report")]
 
 mod fixture;
 mod outcome;

@@ -1,14 +1,18 @@
 //! Commits whose end nobody is told of: what was answered holds, and nothing is done twice.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use operond_core::{Kind, NewOperation, Operation, OperationId, Spec};
-use operond_store::{Accepted, Applied, Batch, CreateRequest, Error, ListQuery, Lookup, Request, Store};
+use operond_core::{
+    Cancel, Command, Kind, LeaseSecret, NewOperation, Operation, OperationId, Principal, Reason, Spec, Worker,
+};
+use operond_store::{
+    Accepted, Applied, Batch, ClaimRequest, CreateRequest, Error, ListQuery, Lookup, Refusal, Request, Store,
+};
 use operond_store_postgres::PostgresStore;
 use operond_store_postgres::cluster::{Cluster, Kind as ClusterKind, Settings};
 
-use crate::fixture::{RUNTIME, fresh, migrated, open, wait};
+use crate::fixture::{RUNTIME, fresh, migrated, open, until, wait};
 use crate::proxy::{Cut, Proxy};
 
 fn creates(count: u8) -> Arc<Batch> {
@@ -101,11 +105,8 @@ impl Waiting {
     }
 
     fn cancel_one_that_waits(&self) {
-        let until = Instant::now() + Duration::from_secs(4);
         let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-        while self.cluster.psql(cancel).trim() == "0" {
-            assert!(Instant::now() < until, "no commit waits for the standby");
-        }
+        until("a commit waits for the standby", || self.cluster.psql(cancel).trim() != "0");
     }
 }
 
@@ -116,9 +117,57 @@ fn f24_a_commit_that_the_database_warns_of_is_no_success() {
     assert!(matches!(answer, Err(Error::Unknown(_))), "{answer:?}");
     waiting.standby("");
     // The wait is over for whoever is left in it; what is there is there once.
-    let until = Instant::now() + Duration::from_secs(10);
-    while stored(&waiting.store).len() != 1 {
-        assert!(Instant::now() < until, "{:?}", stored(&waiting.store));
-    }
+    until("it is there, once", || stored(&waiting.store).len() == 1);
     assert!(wait(waiting.store.update(creates(2))).is_ok(), "it goes on");
+}
+
+/// Somebody's transaction that has an operation locked, until it is dropped.
+struct Holder {
+    _open: tokio_postgres::Client,
+}
+
+impl Holder {
+    fn of(url: &str, id: &OperationId) -> Self {
+        RUNTIME.block_on(async {
+            let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+            RUNTIME.spawn(connection);
+            client.batch_execute("BEGIN").await.unwrap();
+            client.query("SELECT 1 FROM operations WHERE id = $1 FOR UPDATE", &[&id.as_str()]).await.unwrap();
+            Self { _open: client }
+        })
+    }
+}
+
+#[test]
+fn an_operation_that_somebody_holds_is_refused_and_does_not_hold_up_its_batch() {
+    let url = fresh();
+    let store = open(&url);
+    let made = created(&wait(store.update(creates(3))).unwrap());
+    let holder = Holder::of(&url, &made[0].id);
+    let cancel = |operation: &Arc<Operation>| {
+        let cancel = Cancel { by: Principal::default(), reason: Reason::default() };
+        Request::Command(operation.id.clone(), Box::new(Command::Cancel(cancel)))
+    };
+    let both = Arc::new(Batch { requests: vec![cancel(&made[0]), cancel(&made[1])] });
+    let replies = wait(store.update(Arc::clone(&both))).unwrap().replies;
+    assert_eq!(replies[0], Err(Refusal::Held));
+    assert!(matches!(&replies[1], Ok(Accepted::Operation(cancelled)) if cancelled.done()), "{:?}", replies[1]);
+    // A worker gets what nobody holds.
+    let claim = ClaimRequest {
+        kinds: [Kind::new("k").unwrap()].into(),
+        after: None,
+        worker: Worker::new("w").unwrap(),
+        duration: Duration::from_secs(30),
+        secrets: vec![LeaseSecret([1; 16]); 3],
+    };
+    let claimed = wait(store.update(Arc::new(Batch { requests: vec![Request::Claim(claim)] }))).unwrap();
+    assert!(
+        matches!(&claimed.replies[0], Ok(Accepted::Claimed(claimed)) if claimed.len() == 1),
+        "{:?}",
+        claimed.replies
+    );
+    drop(holder);
+    until("nobody holds it any more", || {
+        wait(store.update(Arc::clone(&both))).unwrap().replies[0] != Err(Refusal::Held)
+    });
 }

@@ -15,7 +15,7 @@ macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
         $($(#[$doc])* pub(crate) static $name: LazyLock<String> = LazyLock::new(|| $sql.into());)*
 
-        #[cfg(all(test, feature = "cluster"))]
+        #[cfg(test)]
         const ALL: &[(&str, &LazyLock<String>)] = &[$((stringify!($name), &$name),)*];
     };
 }
@@ -269,7 +269,7 @@ fn count(filter: &str, most: &str) -> String {
     format!("SELECT count(*) FROM ({} LIMIT {most}) counted", of_the_states("id", filter, OLDEST))
 }
 
-#[cfg(all(test, feature = "cluster"))]
+#[cfg(test)]
 mod tests {
     use tokio::runtime::{Builder, Handle};
 

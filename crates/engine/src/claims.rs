@@ -40,6 +40,8 @@ pub(crate) struct HeldClaims {
     by_kind: HashMap<Kind, BTreeSet<u64>>,
     /// Kinds with operations to claim, as far as we know, and how many.
     hot: HashMap<Kind, usize>,
+    /// How many claims for a kind are being tried. They are not among those that are pending: none is tried twice at once.
+    tried: HashMap<Kind, usize>,
     /// Claims that are to be tried whether or not there is work.
     fresh: BTreeSet<u64>,
     /// The tenant served last, by set of kinds.
@@ -47,10 +49,15 @@ pub(crate) struct HeldClaims {
     arrived: u64,
     /// With so many pending, those whose callers hung up are swept out.
     sweep_at: usize,
+    /// No work is given out any more.
+    closed: bool,
 }
 
-/// A claim being tried: its place in the order of arrival.
-pub(crate) struct Turn(u64);
+/// A claim being tried, and its place in the order of arrival.
+pub(crate) struct Turn {
+    place: u64,
+    claim: PendingClaim,
+}
 
 impl Handover {
     /// The operations, which are the worker's from here on, and when they were claimed.
@@ -86,14 +93,19 @@ impl HeldClaims {
         }
         let place = self.arrived;
         self.arrived += 1;
-        for kind in claim.request.kinds.iter() {
-            self.by_kind.entry(kind.clone()).or_default().insert(place);
-        }
-        // Work may be there that nobody has found yet (a backoff that ended): it belongs to those
-        // who have waited longest, so they are tried first. This one is among them where it is the oldest.
-        claim.request.kinds.iter().for_each(|kind| self.heat(kind));
+        let kinds = Arc::clone(&claim.request.kinds);
         if !claim.held {
             self.fresh.insert(place);
+        }
+        self.put(place, claim);
+        // Work may be there that nobody has found yet (a backoff that ended): it belongs to those
+        // who have waited longest, so they are tried first. This one is among them where it is the oldest.
+        kinds.iter().for_each(|kind| self.heat(kind));
+    }
+
+    fn put(&mut self, place: u64, claim: PendingClaim) {
+        for kind in claim.request.kinds.iter() {
+            self.by_kind.entry(kind.clone()).or_default().insert(place);
         }
         self.pending.insert(place, claim);
     }
@@ -110,21 +122,21 @@ impl HeldClaims {
 
     /// An operation of `kind` can be claimed.
     pub(crate) fn heat(&mut self, kind: &Kind) {
-        if self.by_kind.contains_key(kind) {
+        if self.by_kind.contains_key(kind) || self.tried.contains_key(kind) {
             *self.hot.entry(kind.clone()).or_default() += 1;
         }
     }
 
     /// There may be operations of any kind.
     pub(crate) fn heat_all(&mut self) {
-        for kind in self.by_kind.keys() {
+        for kind in self.by_kind.keys().chain(self.tried.keys()) {
             self.hot.entry(kind.clone()).or_insert(1);
         }
     }
 
     /// Whether some claim is worth trying now.
     pub(crate) fn waiting_for_a_turn(&self) -> bool {
-        !self.fresh.is_empty() || !self.hot.is_empty()
+        !self.fresh.is_empty() || self.hot.keys().any(|kind| self.by_kind.contains_key(kind))
     }
 
     /// Claims to try now, in order of arrival: those that cannot wait, and the oldest of each kind
@@ -132,7 +144,13 @@ impl HeldClaims {
     pub(crate) fn turns(&mut self, max: usize) -> Vec<(Turn, ClaimRequest)> {
         let mut places = std::mem::take(&mut self.fresh);
         for (kind, count) in std::mem::take(&mut self.hot) {
-            places.extend(self.oldest(&kind, count));
+            let oldest = self.oldest(&kind, count);
+            // Those that are being tried may have looked too early to find the rest.
+            let rest = (count - oldest.len()).min(self.tried.get(&kind).copied().unwrap_or_default());
+            places.extend(oldest);
+            if rest > 0 {
+                self.hot.insert(kind, rest);
+            }
         }
         let (mut turns, mut wanted) = (Vec::new(), 0);
         for place in places {
@@ -142,6 +160,9 @@ impl HeldClaims {
                 wanted += request.secrets.len();
                 turns.push((turn, request));
             }
+        }
+        for kind in turns.iter().flat_map(|(turn, _)| turn.claim.request.kinds.iter()) {
+            *self.tried.entry(kind.clone()).or_default() += 1;
         }
         turns
     }
@@ -164,51 +185,58 @@ impl HeldClaims {
     }
 
     fn turn(&mut self, place: u64) -> Option<(Turn, ClaimRequest)> {
-        let claim = self.pending.get(&place)?;
-        if claim.reply.is_closed() {
-            self.remove(place);
-            return None;
-        }
+        let claim = self.remove(place).filter(|claim| !claim.reply.is_closed())?;
         let mut request = claim.request.clone();
         request.secrets = entropy::secrets(claim.max);
         request.after = self.served.get(&request.kinds).cloned();
-        Some((Turn(place), request))
+        Some((Turn { place, claim }, request))
     }
 
     /// Takes in how a try went: hands over what was claimed, or goes on holding the claim.
-    pub(crate) fn answer(&mut self, Turn(place): Turn, outcome: Outcome) {
+    pub(crate) fn answer(&mut self, turn: Turn, outcome: Outcome) {
+        self.no_longer_tried(&turn.claim);
         let (operations, at) = match outcome {
             Ok((Accepted::Claimed(operations), at)) => (operations, at),
             Ok(_) => unreachable!("a claim is answered with what was claimed"),
-            Err(error) => {
-                if let Some(claim) = self.remove(place) {
-                    drop(claim.reply.send(Err(error)));
-                }
-                return;
-            }
+            Err(error) => return drop(turn.claim.reply.send(Err(error))),
         };
-        let Some(claim) = self.pending.get(&place) else { return };
-        if operations.is_empty() && claim.held {
-            return;
-        }
-        if operations.is_empty() && claim.request.kinds.iter().any(|kind| self.hot.contains_key(kind)) {
-            // What it was offered went to an older claim for other kinds; there may be more.
-            self.fresh.insert(place);
-            return;
-        }
-        let Some(claim) = self.remove(place) else { return };
-        if let Some(last) = operations.last() {
-            self.note_served(&claim.request.kinds, last.spec.tenant.clone());
-            // Where there was one there may be more.
-            claim.request.kinds.iter().for_each(|kind| self.heat(kind));
-        }
+        let Some(last) = operations.last() else { return self.found_nothing(turn) };
+        let claim = turn.claim;
+        self.note_served(&claim.request.kinds, last.spec.tenant.clone());
+        // Where there was one there may be more.
+        claim.request.kinds.iter().for_each(|kind| self.heat(kind));
         // A caller that hung up drops the handover, which releases what it holds.
         drop(claim.reply.send(Ok(Handover { operations, at, returns: claim.returns })));
     }
 
-    /// Answers every held claim: nothing found.
-    pub(crate) fn answer_all_empty(&mut self) {
-        std::mem::take(self).pending.into_values().for_each(PendingClaim::answer_empty);
+    fn found_nothing(&mut self, Turn { place, claim }: Turn) {
+        // What it was offered went to an older claim for other kinds; there may be more.
+        let again = claim.request.kinds.iter().any(|kind| self.hot.contains_key(kind));
+        if self.closed || !(claim.held || again) {
+            return claim.answer_empty();
+        }
+        if !claim.held {
+            self.fresh.insert(place);
+        }
+        self.put(place, claim);
+    }
+
+    fn no_longer_tried(&mut self, claim: &PendingClaim) {
+        for kind in claim.request.kinds.iter() {
+            let tried = self.tried.get_mut(kind).expect("it is being tried");
+            *tried -= 1;
+            if *tried == 0 {
+                self.tried.remove(kind);
+            }
+        }
+    }
+
+    /// Answers every claim: nothing found. Those that are being tried are answered when it is known how that went.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.by_kind.clear();
+        self.fresh.clear();
+        std::mem::take(&mut self.pending).into_values().for_each(PendingClaim::answer_empty);
     }
 
     fn note_served(&mut self, kinds: &Arc<[Kind]>, tenant: Tenant) {
@@ -271,6 +299,6 @@ mod tests {
         }
         assert!(claims.pending.len() <= SWEEP_AT_LEAST + 1, "{} are kept", claims.pending.len());
         assert_eq!(claims.turns(10).len(), 1);
-        assert_eq!(claims.pending.len(), 1);
+        assert_eq!(claims.pending.len(), 0);
     }
 }

@@ -37,6 +37,7 @@ mod leases;
 mod others;
 mod reads;
 mod recent;
+mod under_way;
 mod waiters;
 mod writer;
 
@@ -116,7 +117,10 @@ impl Engine {
         let (queue, receiver) = mpsc::channel(options.queue_max);
         #[expect(clippy::disallowed_methods, reason = "bounded by the claims that are being answered; must never fail")]
         let (returns, returned) = mpsc::unbounded_channel();
-        let recent = store.properties().others.is_none().then(|| Recent::new(options.recent_bytes_max));
+        let properties = store.properties();
+        // What several write, or one writes in several batches, need not be told in the order of its commits.
+        let ordered = properties.others.is_none() && properties.batches_at_once == 1;
+        let recent = ordered.then(|| Recent::new(options.recent_bytes_max));
         let shared = Arc::new(Shared {
             waiters: Waiters::new(options.waiters_max),
             documents: Readers::default(),

@@ -8,7 +8,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 /// A bounded cache that only the writer fills, before it acknowledges: a hit is never stale. Used
-/// only where nobody else writes to the store.
+/// only where nobody else writes to the store, and it takes one batch at a time.
 pub(crate) struct Recent {
     cache: Cache<OperationId, Arc<Operation>, Bytes>,
     bytes_max: u64,

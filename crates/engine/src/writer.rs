@@ -1,17 +1,19 @@
 //! The one way commands reach the store: queue → batch → commit → acknowledge → wake.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use operond_core::{Command, Kind, LeaseKey, Phase, Release, Stored, Timestamp};
-use operond_store::{Accepted, Batch, Changed, Request};
+use operond_store::{Accepted, Batch, Changed, Error as StoreError, Properties, Request};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error};
 
 use crate::claims::{HeldClaims, PendingClaim, Turn};
-use crate::commit::commit;
+use crate::commit::{Committed, commit};
 use crate::error::{Error, error_chain};
+use crate::under_way::UnderWay;
 use crate::{Shared, digest};
 
 /// What the writer is asked.
@@ -36,10 +38,15 @@ pub(crate) struct Writer {
     returned: mpsc::UnboundedReceiver<LeaseKey>,
     giving_back: Vec<LeaseKey>,
     claims: HeldClaims,
+    /// What is asked of the next batches, in order.
+    waiting: VecDeque<(Request, Asker)>,
+    under_way: UnderWay<Landed>,
+    batch_max: usize,
+    batches_at_once: usize,
     next_tick: Instant,
     ticks: u32,
-    more_due: bool,
-    more_to_purge: bool,
+    timers: Chore,
+    purge: Chore,
 }
 
 /// Who is told how a request of a batch went.
@@ -50,74 +57,95 @@ enum Asker {
     Nobody,
 }
 
+/// What the store has done.
+enum Landed {
+    Batch(Vec<Asker>, Committed),
+    Purge(Result<usize, StoreError>),
+}
+
+/// Something to be done now and then, and never twice at once.
+#[derive(Default)]
+struct Chore {
+    under_way: bool,
+    /// There was more to do than was done.
+    more: bool,
+}
+
 impl Writer {
     pub(crate) fn new(
         shared: Arc<Shared>,
         queue: mpsc::Receiver<Message>,
         returned: mpsc::UnboundedReceiver<LeaseKey>,
     ) -> Self {
+        let &Properties { batch_max, batches_at_once, .. } = shared.store.properties();
         Self {
             shared,
             queue,
             returned,
             giving_back: Vec::new(),
             claims: HeldClaims::default(),
+            waiting: VecDeque::new(),
+            under_way: UnderWay::default(),
+            batch_max,
+            batches_at_once,
             next_tick: Instant::now(),
             ticks: 0,
-            more_due: false,
-            more_to_purge: false,
+            timers: Chore::default(),
+            purge: Chore::default(),
         }
     }
 
     /// Serves until the engine closes and everything queued is committed.
     pub(crate) async fn serve(mut self) {
-        let mut messages = Vec::with_capacity(BATCH_MAX);
+        let mut messages = Vec::with_capacity(self.batch_max);
         while self.gather(&mut messages).await {
-            self.round(&mut messages).await;
+            self.take_in(&mut messages);
+            self.begin_batch();
         }
-        self.claims.answer_all_empty();
+        self.claims.close();
+        self.finish().await;
         // Who waited reads the present state once more, and may give back what it was handed.
         let _impatient = timeout(LEAVE_MAX, self.shared.waiters.emptied()).await;
-        self.round(&mut messages).await;
+        self.finish().await;
         if let Err(error) = self.shared.store.close().await {
             error!(error = %error_chain(&error), "the store did not close cleanly");
         }
     }
 
-    /// Waits for something to do; false when nothing more will come.
+    /// Waits for something to do, and for room to do it; false when nothing more will come.
     async fn gather(&mut self, messages: &mut Vec<Message>) -> bool {
-        if self.shared.closing.is_cancelled() && !self.queue.is_closed() {
-            self.queue.close();
-            self.claims.answer_all_empty();
-        }
-        let open = !self.queue.is_closed();
-        if open && (self.claims.waiting_for_a_turn() || self.more_due) {
-            while messages.len() < BATCH_MAX {
-                let Ok(message) = self.queue.try_recv() else { break };
-                messages.push(message);
-            }
-            return true;
-        }
         let closing = self.shared.closing.clone();
-        tokio::select! {
-            biased;
-            () = closing.cancelled(), if open => true,
-            count = self.queue.recv_many(messages, BATCH_MAX) => count > 0,
-            _count = self.returned.recv_many(&mut self.giving_back, BATCH_MAX), if open => true,
-            () = sleep_until(self.next_tick), if open => true,
+        loop {
+            if closing.is_cancelled() && !self.queue.is_closed() {
+                self.queue.close();
+                self.claims.close();
+            }
+            let open = !self.queue.is_closed();
+            let room = self.under_way.count() < self.batches_at_once;
+            let more = !self.waiting.is_empty() || open && (self.claims.waiting_for_a_turn() || self.timers.more);
+            if room && more {
+                while self.waiting.len() + messages.len() < self.batch_max {
+                    let Ok(message) = self.queue.try_recv() else { break };
+                    messages.push(message);
+                }
+                return true;
+            }
+            tokio::select! {
+                biased;
+                landed = self.under_way.next(), if self.under_way.count() > 0 => self.land(landed),
+                () = closing.cancelled(), if open => {}
+                count = self.queue.recv_many(messages, self.batch_max), if room => return count > 0,
+                _count = self.returned.recv_many(&mut self.giving_back, self.batch_max), if open && room => return true,
+                () = sleep_until(self.next_tick), if open && room => return true,
+            }
         }
     }
 
-    /// One batch, from the queue to the answers.
-    async fn round(&mut self, messages: &mut Vec<Message>) {
-        let mut batch = Batch::default();
-        let mut askers = Vec::with_capacity(messages.len());
+    /// Sorts out what was asked, and what is to be done without.
+    fn take_in(&mut self, messages: &mut Vec<Message>) {
         for message in messages.drain(..) {
             match message {
-                Message::Do(request, caller) => {
-                    batch.requests.push(request);
-                    askers.push(Asker::Caller(caller));
-                }
+                Message::Do(request, caller) => self.waiting.push_back((request, Asker::Caller(caller))),
                 // No work is given out any more when the engine is about to stop.
                 Message::Claim(claim) if self.queue.is_closed() => claim.answer_empty(),
                 Message::Claim(claim) => self.claims.hold(claim),
@@ -125,66 +153,93 @@ impl Writer {
                 Message::AnythingClaimable => self.claims.heat_all(),
             }
         }
-        for lease in self.given_back() {
-            let release = Command::Release(Release { lease: lease.clone(), digest: digest::of_release() });
-            batch.requests.push(Request::Command(lease.operation, Box::new(release)));
-            askers.push(Asker::Nobody);
+        self.give_back();
+        if !self.queue.is_closed() {
+            self.see_to_chores();
         }
-        if self.timers_turn().await {
-            batch.requests.push(Request::Settle(SETTLE_MAX));
-            askers.push(Asker::Timers);
+        // Claims are tried anew when those before them are on their way.
+        if !self.waiting.iter().any(|(_, asker)| matches!(asker, Asker::Claim(_))) {
+            for (turn, request) in self.claims.turns(CLAIMED_MAX) {
+                self.waiting.push_back((Request::Claim(request), Asker::Claim(turn)));
+            }
         }
-        for (turn, request) in self.claims.turns(CLAIMED_MAX) {
-            batch.requests.push(Request::Claim(request));
-            askers.push(Asker::Claim(turn));
-        }
-        if batch.requests.is_empty() {
-            return;
-        }
-        let committed = commit(&self.shared, Arc::new(batch)).await;
-        self.keep(&committed.changed);
-        for (asker, outcome) in askers.into_iter().zip(committed.outcomes) {
-            self.answer(asker, outcome);
-        }
-        self.wake(&committed.changed, committed.at);
     }
 
-    /// Leases whose workers never heard of them.
-    fn given_back(&mut self) -> Vec<LeaseKey> {
-        let mut leases = std::mem::take(&mut self.giving_back);
-        while leases.len() < BATCH_MAX
+    /// Releases the leases whose workers never heard of them.
+    fn give_back(&mut self) {
+        while self.giving_back.len() < self.batch_max
             && let Ok(lease) = self.returned.try_recv()
         {
-            leases.push(lease);
+            self.giving_back.push(lease);
         }
-        leases
+        for lease in self.giving_back.drain(..) {
+            let release = Command::Release(Release { lease: lease.clone(), digest: digest::of_release() });
+            self.waiting.push_back((Request::Command(lease.operation, Box::new(release)), Asker::Nobody));
+        }
     }
 
-    /// Whether timers are to be settled in this batch.
-    async fn timers_turn(&mut self) -> bool {
+    fn see_to_chores(&mut self) {
         let now = Instant::now();
-        if self.queue.is_closed() {
-            return false;
+        let tick = now >= self.next_tick;
+        if tick {
+            self.next_tick = now + TICK;
+            // Whatever became claimable without a commit of ours (a backoff that ended) is found here.
+            self.claims.heat_all();
+            self.ticks = (self.ticks + 1) % PURGE_TICKS;
+            if self.purge.begin(self.ticks == 0) {
+                let shared = Arc::clone(&self.shared);
+                self.under_way.begin(async move { Landed::Purge(shared.store.purge(PURGE_MAX).await) });
+            }
         }
-        if now < self.next_tick {
-            return std::mem::take(&mut self.more_due);
+        if self.timers.begin(tick) {
+            self.waiting.push_back((Request::Settle(SETTLE_MAX), Asker::Timers));
         }
-        self.next_tick = now + TICK;
-        self.more_due = false;
-        // Whatever became claimable without a commit of ours (a backoff that ended) is found here.
-        self.claims.heat_all();
-        self.ticks = (self.ticks + 1) % PURGE_TICKS;
-        if self.ticks == 0 || self.more_to_purge {
-            self.purge().await;
-        }
-        true
     }
 
-    async fn purge(&mut self) {
-        let purged = self.shared.store.purge(PURGE_MAX).await;
-        self.more_to_purge = matches!(purged, Ok(PURGE_MAX..));
-        if let Err(error) = purged {
-            debug!(error = %error_chain(&error), "old keys and tombstones were not removed");
+    /// Sends as much of what is asked on its way as goes into one batch.
+    fn begin_batch(&mut self) {
+        let count = self.waiting.len().min(self.batch_max);
+        if count > 0 {
+            let (requests, askers) = self.waiting.drain(..count).unzip();
+            let shared = Arc::clone(&self.shared);
+            self.under_way.begin(async move {
+                let committed = commit(&shared, Arc::new(Batch { requests })).await;
+                Landed::Batch(askers, committed)
+            });
+        }
+    }
+
+    /// Commits what is asked and given back, to the last.
+    async fn finish(&mut self) {
+        loop {
+            self.give_back();
+            if self.under_way.count() < self.batches_at_once {
+                self.begin_batch();
+            }
+            if self.under_way.count() == 0 {
+                return;
+            }
+            let landed = self.under_way.next().await;
+            self.land(landed);
+        }
+    }
+
+    /// Tells everybody what the store has done.
+    fn land(&mut self, landed: Landed) {
+        match landed {
+            Landed::Batch(askers, committed) => {
+                self.keep(&committed.changed);
+                for (asker, outcome) in askers.into_iter().zip(committed.outcomes) {
+                    self.answer(asker, outcome);
+                }
+                self.wake(&committed.changed, committed.at);
+            }
+            Landed::Purge(purged) => {
+                self.purge.end(matches!(purged, Ok(PURGE_MAX..)));
+                if let Err(error) = purged {
+                    debug!(error = %error_chain(&error), "old keys and tombstones were not removed");
+                }
+            }
         }
     }
 
@@ -205,7 +260,7 @@ impl Writer {
             Asker::Caller(caller) => drop(caller.send(outcome)),
             Asker::Claim(turn) => self.claims.answer(turn, outcome),
             Asker::Nobody => {}
-            Asker::Timers => self.more_due = matches!(outcome, Ok((Accepted::Settled(SETTLE_MAX..), _))),
+            Asker::Timers => self.timers.end(matches!(outcome, Ok((Accepted::Settled(SETTLE_MAX..), _)))),
         }
     }
 
@@ -225,8 +280,21 @@ impl Writer {
     }
 }
 
-/// Most commands in one transaction.
-const BATCH_MAX: usize = 1024;
+impl Chore {
+    /// Whether it is to be done now.
+    fn begin(&mut self, due: bool) -> bool {
+        let begins = !self.under_way && (due || self.more);
+        if begins {
+            *self = Self { under_way: true, more: false };
+        }
+        begins
+    }
+
+    fn end(&mut self, more: bool) {
+        *self = Self { under_way: false, more };
+    }
+}
+
 /// So many operations wanted by claims, and no further claim is tried in the same transaction.
 const CLAIMED_MAX: usize = 256;
 /// Most operations whose timers are settled in one transaction.

@@ -1,6 +1,7 @@
 //! The engine as its callers, workers and operators meet it.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that fails may panic, and spawns callers")]
 
+mod batches;
 mod claims;
 mod faults;
 mod keys;

@@ -36,14 +36,42 @@ pub(crate) struct Rigged {
     inner: Arc<MemoryStore>,
     properties: Properties,
     takes: Mutex<Duration>,
+    /// How long each of the next batches takes, before `takes` holds again.
+    next_take: Mutex<VecDeque<Duration>>,
     read_takes: Mutex<Duration>,
     full: AtomicBool,
+    stays_open: AtomicBool,
     damaged: Mutex<Option<OperationId>>,
     faults: Mutex<VecDeque<Fault>>,
     read: Mutex<Vec<Weak<Operation>>>,
     pub(crate) purged: AtomicUsize,
     pub(crate) claims: AtomicUsize,
     pub(crate) wanted_max: AtomicUsize,
+    pub(crate) largest: AtomicUsize,
+    pub(crate) batches: AtOnce,
+    pub(crate) settles: AtOnce,
+    pub(crate) purges: AtOnce,
+}
+
+/// How many there are at the same time, and the most that there were.
+#[derive(Default)]
+pub(crate) struct AtOnce {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl AtOnce {
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+
+    async fn count<T>(&self, counts: bool, future: impl Future<Output = T>) -> T {
+        let now = self.now.fetch_add(usize::from(counts), Ordering::SeqCst) + usize::from(counts);
+        self.most.fetch_max(now, Ordering::SeqCst);
+        let output = future.await;
+        self.now.fetch_sub(usize::from(counts), Ordering::SeqCst);
+        output
+    }
 }
 
 /// A feed that tells what a test says others did, and fails when there is nothing to tell; for a test that has gone it
@@ -84,7 +112,14 @@ impl Teller {
 
 impl Rigged {
     pub(crate) fn new() -> Arc<Self> {
-        Self::with(Arc::new(MemoryStore::new(Virtual::new())), None)
+        Self::with(Arc::new(MemoryStore::new(Virtual::new())), |_| {})
+    }
+
+    /// Takes batches of at most `batch_max`, and so many at once.
+    pub(crate) fn taking(batch_max: usize, batches_at_once: usize) -> Arc<Self> {
+        Self::with(Arc::new(MemoryStore::new(Virtual::new())), |properties| {
+            (properties.batch_max, properties.batches_at_once) = (batch_max, batches_at_once);
+        })
     }
 
     /// The same store twice, as two servers have it. What the first one hears of the other is said by a test.
@@ -96,29 +131,45 @@ impl Rigged {
         };
         let ((to, here), (_, elsewhere)) = (feed(), feed());
         let teller = Teller { to, feed: Arc::downgrade(&here) };
-        (Self::with(Arc::clone(&inner), Some(here)), Self::with(inner, Some(elsewhere)), teller)
+        let heard = |feed| |properties: &mut Properties| properties.others = Some(feed);
+        let (first, second) = (Self::with(Arc::clone(&inner), heard(here)), Self::with(inner, heard(elsewhere)));
+        first.stay_open();
+        second.stay_open();
+        (first, second, teller)
     }
 
-    fn with(inner: Arc<MemoryStore>, others: Option<Arc<dyn Feed>>) -> Arc<Self> {
-        let properties = Properties { others, ..inner.properties().clone() };
+    fn with(inner: Arc<MemoryStore>, set: impl FnOnce(&mut Properties)) -> Arc<Self> {
+        let mut properties = inner.properties().clone();
+        set(&mut properties);
         Arc::new(Self {
             inner,
             properties,
             takes: Mutex::default(),
+            next_take: Mutex::default(),
             read_takes: Mutex::default(),
             full: AtomicBool::new(false),
+            stays_open: AtomicBool::new(false),
             damaged: Mutex::default(),
             faults: Mutex::default(),
             read: Mutex::default(),
             purged: AtomicUsize::new(0),
             claims: AtomicUsize::new(0),
             wanted_max: AtomicUsize::new(0),
+            largest: AtomicUsize::new(0),
+            batches: AtOnce::default(),
+            settles: AtOnce::default(),
+            purges: AtOnce::default(),
         })
     }
 
     /// So long takes every batch from now on, after its commit.
     pub(crate) fn take(&self, length: Duration) {
         *self.takes.lock().unwrap() = length;
+    }
+
+    /// So long takes each of the next batches, after its commit.
+    pub(crate) fn next_take(&self, milliseconds: impl IntoIterator<Item = u64>) {
+        self.next_take.lock().unwrap().extend(milliseconds.into_iter().map(Duration::from_millis));
     }
 
     /// So long takes every read from now on, after it has looked.
@@ -129,6 +180,11 @@ impl Rigged {
     /// Creates are refused from now on, or are not.
     pub(crate) fn fill(&self, full: bool) {
         self.full.store(full, Ordering::SeqCst);
+    }
+
+    /// It can be looked at after it was closed.
+    pub(crate) fn stay_open(&self) {
+        self.stays_open.store(true, Ordering::SeqCst);
     }
 
     /// The row of `id` cannot be read any more.
@@ -171,32 +227,41 @@ impl Rigged {
         };
         self.claims.fetch_add(batch.requests.iter().filter_map(wanted).count(), Ordering::SeqCst);
         self.wanted_max.fetch_max(batch.requests.iter().filter_map(wanted).sum(), Ordering::SeqCst);
+        self.largest.fetch_max(batch.requests.len(), Ordering::SeqCst);
+    }
+
+    async fn carry_out(&self, batch: Arc<Batch>) -> Result<Applied, Error> {
+        match self.fault(&batch) {
+            None => {}
+            Some(Fault::Full) => return Err(Error::Full("no room".into())),
+            Some(Fault::Corrupt) => return Err(Error::Corrupt("a damaged row".into())),
+            Some(Fault::Away) => return Err(Error::Unavailable("away".into())),
+            Some(Fault::Fatal) => return Err(Error::Fatal("a sync failed".into())),
+            Some(Fault::Unknown) => {
+                self.inner.update(batch).await?;
+                return Err(Error::Unknown("the line went dead".into()));
+            }
+            Some(Fault::Panic) => panic!("a fault of the store's own"),
+        }
+        let applied = self.inner.update(batch).await;
+        let next = self.next_take.lock().unwrap().pop_front();
+        self.pause(next).await;
+        applied
+    }
+
+    async fn pause(&self, length: Option<Duration>) {
+        let length = length.unwrap_or(*self.takes.lock().unwrap());
+        if !length.is_zero() {
+            pass(length).await;
+        }
     }
 }
 
 impl Store for Rigged {
     fn update(&self, batch: Arc<Batch>) -> Answer<'_, Applied> {
-        Box::pin(async move {
-            self.note(&batch);
-            match self.fault(&batch) {
-                None => {}
-                Some(Fault::Full) => return Err(Error::Full("no room".into())),
-                Some(Fault::Corrupt) => return Err(Error::Corrupt("a damaged row".into())),
-                Some(Fault::Away) => return Err(Error::Unavailable("away".into())),
-                Some(Fault::Fatal) => return Err(Error::Fatal("a sync failed".into())),
-                Some(Fault::Unknown) => {
-                    self.inner.update(batch).await?;
-                    return Err(Error::Unknown("the line went dead".into()));
-                }
-                Some(Fault::Panic) => panic!("a fault of the store's own"),
-            }
-            let applied = self.inner.update(batch).await;
-            let takes = *self.takes.lock().unwrap();
-            if !takes.is_zero() {
-                pass(takes).await;
-            }
-            applied
-        })
+        self.note(&batch);
+        let settles = batch.requests.iter().any(|request| matches!(request, Request::Settle(_)));
+        Box::pin(self.batches.count(true, self.settles.count(settles, self.carry_out(batch))))
     }
 
     fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
@@ -230,7 +295,10 @@ impl Store for Rigged {
     /// There is always more.
     fn purge(&self, limit: usize) -> Answer<'_, usize> {
         self.purged.fetch_add(limit, Ordering::SeqCst);
-        Box::pin(std::future::ready(Ok(limit)))
+        Box::pin(self.purges.count(true, async move {
+            self.pause(None).await;
+            Ok(limit)
+        }))
     }
 
     fn documents(&self, collection: Collection) -> Answer<'_, Vec<Document>> {
@@ -249,11 +317,10 @@ impl Store for Rigged {
         &self.properties
     }
 
-    /// What others have open stays open for them.
     fn close(&self) -> Answer<'_, ()> {
-        match self.properties.others {
-            Some(_) => Box::pin(std::future::ready(Ok(()))),
-            None => self.inner.close(),
+        match self.stays_open.load(Ordering::SeqCst) {
+            true => Box::pin(std::future::ready(Ok(()))),
+            false => self.inner.close(),
         }
     }
 }

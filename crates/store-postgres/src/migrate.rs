@@ -61,6 +61,8 @@ pub(crate) async fn migrate(session: &mut Session, steps: &[Step]) -> Result<usi
     let mut seal_key = [0; 32];
     getrandom::fill(&mut seal_key).expect("the operating system has randomness");
     let transaction = session.client.transaction().await?;
+    // A step may take long, and waits for another that is being taken.
+    transaction.batch_execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '10s'").await?;
     transaction.batch_execute(META).await?;
     transaction.execute(FIRST_META, &[&&seal_key[..]]).await?;
     let taken: i64 = transaction.query_one("SELECT version FROM operond_meta FOR UPDATE", &[]).await?.try_get(0)?;

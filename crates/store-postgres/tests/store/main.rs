@@ -4,4 +4,5 @@
 mod fixture;
 mod outcome;
 mod proxy;
+mod schema;
 mod suite;

@@ -5,4 +5,5 @@ mod fixture;
 mod outcome;
 mod proxy;
 mod schema;
+mod shared;
 mod suite;

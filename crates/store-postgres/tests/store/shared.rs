@@ -24,7 +24,7 @@ fn create(entropy: u16, spec: Spec, key: Option<&str>) -> Request {
     let mut random = [0; 13];
     random[..2].copy_from_slice(&entropy.to_le_bytes());
     let new = NewOperation { spec: Arc::new(spec), metadata: None, claim: None };
-    let key = key.map(|key| (IdempotencyKey::parse("key", key).unwrap(), Fingerprint(vec![7; 4].into())));
+    let key = key.map(|key| (IdempotencyKey::parse("key", key).unwrap(), Fingerprint(vec![7; 4])));
     Request::Create(Box::new(CreateRequest { new, entropy: random, key }))
 }
 

@@ -153,8 +153,8 @@ impl Engine {
         self.shared.fatal.cancelled().await;
     }
 
-    /// Fails when the engine cannot serve now.
-    pub async fn ping(&self) -> Result<(), Error> {
+    /// Fails when the engine cannot serve now; else what an operator should know of its store.
+    pub async fn ping(&self) -> Result<Vec<String>, Error> {
         if self.shared.closing.is_cancelled() {
             return Err(Error::Unavailable(Unavailable::ShuttingDown));
         }

@@ -20,8 +20,10 @@ pub struct Durability {
 
 impl Durability {
     pub(crate) async fn read(session: &Session) -> Result<Self, tokio_postgres::Error> {
+        // Who watches does not wait for commits: what counts is how a connection begins.
         let sql = "SELECT current_setting('fsync'), current_setting('full_page_writes'), \
-                   current_setting('synchronous_commit'), current_setting('synchronous_standby_names')";
+                   (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'), \
+                   current_setting('synchronous_standby_names')";
         let row = session.client.query_one(sql, &[]).await?;
         let setting = |column| row.try_get::<_, &str>(column);
         Ok(Self {

@@ -68,7 +68,6 @@ use watch::Told;
 pub struct PostgresStore {
     inner: Arc<Inner>,
     properties: Properties,
-    durability: Durability,
     runtime: Handle,
     /// Calls, which go on when their callers are gone, and the watcher.
     tasks: TaskTracker,
@@ -107,10 +106,10 @@ impl PostgresStore {
         open::schema_of(url).await
     }
 
-    /// What the database promised to keep when the store was opened.
+    /// What the database promises to keep, by its settings of a few seconds ago at most.
     #[must_use]
     pub fn durability(&self) -> Durability {
-        self.durability
+        self.inner.presence.durability()
     }
 
     /// The database's clock stood over an hour ahead of what was stored last: retention removes
@@ -173,7 +172,7 @@ impl Store for PostgresStore {
         self.task(|inner| async move { inner.lanes.put_documents(writes).await })
     }
 
-    fn ping(&self) -> Answer<'_, ()> {
+    fn ping(&self) -> Answer<'_, Vec<String>> {
         self.task(|inner| async move { Ok(inner.ping().await?) })
     }
 
@@ -231,9 +230,9 @@ impl Inner {
         rows.iter().map(|row| documents::read(row, collection)).collect()
     }
 
-    async fn ping(&self) -> Result<(), Fault> {
+    async fn ping(&self) -> Result<Vec<String>, Fault> {
         self.reader().await?.batch_execute("SELECT 1").await?;
-        Ok(())
+        Ok(self.presence.durability().to_string().lines().map(Into::into).collect())
     }
 
     /// Notes how late it was, then ends every connection.

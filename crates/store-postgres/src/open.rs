@@ -141,7 +141,7 @@ pub(crate) async fn open(url: &str, options: Options, given: Given) -> Result<Po
         Some(given) => given(meta.last_stored),
         None => Time::of_database(meta.now, meta.last_stored),
     });
-    let presence = Arc::new(Presence::default());
+    let presence = Arc::new(Presence::new(durability));
     let told = Arc::new(Told::default());
     let mut watcher = Watcher::new(connector.clone(), Arc::clone(&time), Arc::clone(&presence), Arc::clone(&told));
     watcher.begin(&session).await.map_err(failed("read what is new in"))?;
@@ -158,7 +158,6 @@ pub(crate) async fn open(url: &str, options: Options, given: Given) -> Result<Po
     Ok(PostgresStore {
         inner: Arc::new(crate::Inner { connector, lanes, pool, time, presence, told }),
         properties,
-        durability,
         runtime,
         tasks,
         closed: AtomicBool::new(false),

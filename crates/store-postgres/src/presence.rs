@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The streams of this server that are open, and whether the database can be reached.
-#[derive(Debug, Default)]
+use crate::durability::Durability;
+
+/// The streams of this server that are open, whether the database can be reached, and what it promises.
+#[derive(Debug)]
 pub(crate) struct Presence {
     streams: Mutex<BTreeMap<String, Arc<Written>>>,
     away: AtomicBool,
+    durability: Mutex<Durability>,
 }
 
 /// A name for what one connection writes, and the numbers of that; it ends with the connection.
@@ -28,6 +31,27 @@ struct Written {
 }
 
 impl Presence {
+    /// Nothing is written yet, and the database is there and promises this.
+    pub(crate) fn new(durability: Durability) -> Self {
+        Self { streams: Mutex::default(), away: AtomicBool::new(false), durability: Mutex::new(durability) }
+    }
+
+    /// What the database promises.
+    pub(crate) fn durability(&self) -> Durability {
+        *self.durability.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what the database promises now, and says it where that is another thing than before.
+    pub(crate) fn promise(&self, now: Durability) {
+        let before = std::mem::replace(&mut *self.durability.lock().unwrap_or_else(PoisonError::into_inner), now);
+        if before != now {
+            now.to_string().lines().for_each(|line| tracing::warn!("{line}"));
+            if now.holds() {
+                tracing::warn!("the database keeps what it acknowledges now, whichever one machine is lost");
+            }
+        }
+    }
+
     /// A stream that nothing was written under yet, and that others can know of already.
     pub(crate) fn stream(self: &Arc<Self>, id: String) -> Stream {
         let written = Arc::default();

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::durability::Durability;
 use crate::fault::Fault;
 use crate::keys::sql_limit;
 use crate::presence::Presence;
@@ -216,6 +217,7 @@ impl Watcher {
             self.presence.lose();
         }
         client.execute(sql::NOTE_TIME.as_str(), &[&now.micros()]).await?;
+        self.presence.promise(Durability::read(session).await?);
         self.written.push_back((Instant::now(), written));
         while let Some((at, old)) = self.written.front()
             && at.elapsed() > NEWS_LIFE

@@ -145,7 +145,7 @@ impl Store for SqliteStore {
         self.ask(|reply| Job::PutDocuments(writes, reply))
     }
 
-    fn ping(&self) -> Answer<'_, ()> {
+    fn ping(&self) -> Answer<'_, Vec<String>> {
         self.ask(Job::Ping)
     }
 

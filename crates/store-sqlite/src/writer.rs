@@ -26,7 +26,7 @@ pub(crate) enum Job {
     Update(Arc<Batch>, Sender<Result<Applied, Error>>),
     Purge(usize, Sender<Result<usize, Error>>),
     PutDocuments(Vec<DocumentWrite>, Sender<Result<Result<Vec<Document>, Stale>, Error>>),
-    Ping(Sender<Result<(), Error>>),
+    Ping(Sender<Result<Vec<String>, Error>>),
     Close(Sender<Result<(), Error>>),
 }
 
@@ -80,7 +80,7 @@ impl Writer {
             Job::Update(batch, reply) => self.answer(reply, |writer| writer.update(&batch)),
             Job::Purge(limit, reply) => self.answer(reply, |writer| writer.purge(limit)),
             Job::PutDocuments(writes, reply) => self.answer(reply, |writer| writer.put_documents(&writes)),
-            Job::Ping(reply) => self.answer(reply, |writer| writer.health.check()),
+            Job::Ping(reply) => self.answer(reply, |writer| writer.health.check().map(|()| Vec::new())),
             Job::Close(_) => {}
         }
     }

@@ -90,8 +90,9 @@ pub trait Store: Send + Sync + 'static {
     /// Refuses when one has another version than its write replaces: the first of them is named.
     fn put_documents(&self, writes: Vec<DocumentWrite>) -> Answer<'_, Result<Vec<Document>, Stale>>;
 
-    /// Fails when the store cannot serve now.
-    fn ping(&self) -> Answer<'_, ()>;
+    /// Fails when the store cannot serve now; else what an operator should know of it, such as what
+    /// it may lose. Nothing where all is as it should be.
+    fn ping(&self) -> Answer<'_, Vec<String>>;
 
     /// What this store is.
     fn properties(&self) -> &Properties;

@@ -83,8 +83,8 @@ impl Store for MemoryStore {
         ready(self.with(|tables| Ok(tables.documents.put(writes, self.time.now().at))))
     }
 
-    fn ping(&self) -> Answer<'_, ()> {
-        ready(self.with(|_| Ok(())))
+    fn ping(&self) -> Answer<'_, Vec<String>> {
+        ready(self.with(|_| Ok(Vec::new())))
     }
 
     fn properties(&self) -> &Properties {

@@ -309,7 +309,7 @@ impl Store for Rigged {
         self.inner.put_documents(writes)
     }
 
-    fn ping(&self) -> Answer<'_, ()> {
+    fn ping(&self) -> Answer<'_, Vec<String>> {
         self.inner.ping()
     }
 

@@ -66,12 +66,12 @@ pub(super) fn openapi(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
     Ok(json(OPENAPI.into()))
 }
 
-/// Ready: it means to go on, and the store answers.
+/// Ready: it means to go on, and the store answers; and what an operator should know of the store.
 pub(super) async fn ready(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
     rest.no_query()?;
     if !rest.service.settings.health.serving() {
         return Err(ApiError::from(operond_engine::Error::Unavailable(operond_engine::Unavailable::ShuttingDown)));
     }
-    rest.service.engine.ping().await?;
-    Ok(json(serde_json::json!({ "status": "SERVING" }).to_string()))
+    let warnings = rest.service.engine.ping().await?;
+    Ok(json(serde_json::json!({ "status": "SERVING", "warnings": warnings }).to_string()))
 }

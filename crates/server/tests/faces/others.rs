@@ -67,7 +67,7 @@ impl Store for Seen {
         self.inner.put_documents(writes)
     }
 
-    fn ping(&self) -> Answer<'_, ()> {
+    fn ping(&self) -> Answer<'_, Vec<String>> {
         self.inner.ping()
     }
 

@@ -3,7 +3,7 @@
 use operond_store_postgres::cluster::{Cluster, Kind, Settings};
 use operond_store_postgres::{OpenError, PostgresStore};
 
-use crate::fixture::{RUNTIME, fresh, migrated, open, small, wait};
+use crate::fixture::{RUNTIME, fresh, migrated, open, small, until, wait};
 
 fn opened(url: &str) -> Result<PostgresStore, OpenError> {
     RUNTIME.block_on(PostgresStore::open(url, small()))
@@ -81,7 +81,12 @@ fn what_a_database_may_lose_is_told() {
     assert!(!alone.fsync_off && !alone.synchronous_commit_off && alone.no_synchronous_standby, "{alone:?}");
     let standby = Cluster::standby_of(&durable);
     durable.configure("synchronous_standby_names", "*");
-    let both = open(&url).durability();
-    assert!(both.holds(), "{both}");
+    let store = open(&url);
+    assert!(store.durability().holds(), "{}", store.durability());
+    assert_eq!(wait(operond_store::Store::ping(&store)).unwrap(), [""; 0]);
+    // It is looked at again and again.
+    durable.configure("synchronous_standby_names", "");
+    until("it says that it may lose something", || !store.durability().holds());
+    assert_eq!(wait(operond_store::Store::ping(&store)).unwrap().len(), 1);
     drop(standby);
 }

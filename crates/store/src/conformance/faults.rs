@@ -90,7 +90,7 @@ macro_rules! as_the_store_within {
             self.store.put_documents(writes)
         }
 
-        fn ping(&self) -> Answer<'_, ()> {
+        fn ping(&self) -> Answer<'_, Vec<String>> {
             self.store.ping()
         }
 

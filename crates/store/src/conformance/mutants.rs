@@ -175,8 +175,8 @@ impl Store for FlawedStore {
         ready(self.with(|kept| Ok(self.put(kept, writes))))
     }
 
-    fn ping(&self) -> Answer<'_, ()> {
-        ready(self.with(|_| Ok(())))
+    fn ping(&self) -> Answer<'_, Vec<String>> {
+        ready(self.with(|_| Ok(Vec::new())))
     }
 
     fn properties(&self) -> &Properties {

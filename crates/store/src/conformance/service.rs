@@ -17,7 +17,7 @@ pub fn a_closed_store_refuses_everything(subject: &mut dyn Subject) {
     let created = rig.create("work");
     block_on(rig.store.close()).expect("an idle store closes");
     let answers = [
-        block_on(rig.store.ping()),
+        block_on(rig.store.ping()).map(drop),
         block_on(rig.store.update(batch(vec![]))).map(drop),
         block_on(rig.store.update(batch(vec![rig.claiming(&["work"], None, 1)]))).map(drop),
         block_on(rig.store.get(&created.id)).map(drop),

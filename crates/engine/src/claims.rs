@@ -8,7 +8,7 @@ use operond_store::{Accepted, ClaimRequest};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::entropy;
-use crate::error::Error;
+use crate::error::{Error, Unavailable};
 use crate::writer::Outcome;
 
 /// A claim that is to be served.
@@ -198,6 +198,8 @@ impl HeldClaims {
         let (operations, at) = match outcome {
             Ok((Accepted::Claimed(operations), at)) => (operations, at),
             Ok(_) => unreachable!("a claim is answered with what was claimed"),
+            // It waits anyhow, for a store that is away, too.
+            Err(Error::Unavailable(Unavailable::Store)) if turn.claim.held => return self.found_nothing(turn),
             Err(error) => return drop(turn.claim.reply.send(Err(error))),
         };
         let Some(last) = operations.last() else { return self.found_nothing(turn) };

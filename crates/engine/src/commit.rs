@@ -24,6 +24,7 @@ pub(crate) async fn commit(shared: &Shared, batch: Arc<Batch>) -> Committed {
     let count = batch.requests.len();
     match shared.store.update(Arc::clone(&batch)).await {
         Ok(applied) => {
+            shared.outage.end();
             let outcomes = applied.replies.into_iter().map(|reply| Ok((reply?, applied.at))).collect();
             Committed { outcomes, changed: applied.changed, at: applied.at }
         }
@@ -63,7 +64,11 @@ async fn commit_parts(
 }
 
 fn not_committed(shared: &Shared, failure: StoreError, requests: usize) -> Committed {
-    error!(error = %error_chain(&failure), requests, "a batch was not stored");
+    if let StoreError::Unavailable(_) | StoreError::Unknown(_) = &failure {
+        shared.outage.notice(&failure, requests);
+    } else {
+        error!(error = %error_chain(&failure), requests, "a batch was not stored");
+    }
     match &failure {
         StoreError::Fatal(_) => shared.fatal.cancel(),
         // It may be stored after all: nothing in memory can be trusted, and whoever waits has to look.

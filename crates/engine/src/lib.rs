@@ -35,6 +35,7 @@ mod entropy;
 mod error;
 mod leases;
 mod others;
+mod outage;
 mod reads;
 mod recent;
 mod under_way;
@@ -59,6 +60,7 @@ pub use reads::Watch;
 
 use documents::Readers;
 use others::Listener;
+use outage::Outage;
 use recent::Recent;
 use waiters::Waiters;
 use writer::{Message, Writer};
@@ -89,6 +91,7 @@ struct Shared {
     waiters: Arc<Waiters>,
     documents: Readers,
     recent: Option<Recent>,
+    outage: Outage,
     asked: Mutex<HashMap<Kind, Instant>>,
     /// Leases that were claimed for workers who hung up. Not bounded itself: there are no more of
     /// them than claims that were being answered.
@@ -127,6 +130,7 @@ impl Engine {
             store,
             options,
             recent,
+            outage: Outage::default(),
             asked: Mutex::default(),
             returns,
             closing: CancellationToken::new(),

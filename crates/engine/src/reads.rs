@@ -6,11 +6,11 @@ use std::time::Duration;
 use operond_core::limits::WAIT_MAX;
 use operond_core::{Gone, Operation, OperationId};
 use operond_store::{Count, CountQuery, ListQuery, Lookup, Missing, Page};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::Engine;
-use crate::error::Error;
+use crate::error::{Error, Unavailable};
 use crate::waiters::{News, Subscription};
+use crate::{Engine, entropy};
 
 /// Every change of one operation, coalesced: what [`Engine::watch`] gives.
 pub struct Watch {
@@ -44,7 +44,8 @@ impl Engine {
     }
 
     /// The operation once it is done, or as it is after `wait` (at most a minute), at shutdown, or
-    /// when there are too many waiters. Running out of time is no error.
+    /// when there are too many waiters. Running out of time is no error, and a store that goes away and
+    /// comes back meanwhile is none.
     pub async fn wait(&self, id: &OperationId, wait: Duration) -> Result<Arc<Operation>, Error> {
         self.wait_until(id, wait, Operation::done, Operation::done).await
     }
@@ -107,12 +108,37 @@ impl Engine {
                 None => return Ok(None),
                 Some(News::Changed(operation)) => operation,
                 Some(News::Gone(operation, gone)) => return Ok(Some((operation, Some(gone)))),
-                Some(News::Unsure) => self.get(subscription.id()).await?,
+                Some(News::Unsure) => match self.look(subscription.id(), until).await? {
+                    Some(operation) => operation,
+                    None => return Ok(None),
+                },
             };
             // What was committed first may be told last, and what was read may be told afterwards.
             if subscription.saw(&operation) {
                 return Ok(Some((operation, None)));
             }
+        }
+    }
+
+    /// The operation as last committed, once the store is there to ask; `None` when time is up or the engine is about
+    /// to stop.
+    async fn look(&self, id: &OperationId, until: Option<Instant>) -> Result<Option<Arc<Operation>>, Error> {
+        tokio::select! {
+            operation = self.get_patiently(id) => operation.map(Some),
+            Some(()) = alarm(until) => Ok(None),
+            () = self.shared.closing.cancelled() => Ok(None),
+        }
+    }
+
+    async fn get_patiently(&self, id: &OperationId) -> Result<Arc<Operation>, Error> {
+        loop {
+            match self.get(id).await {
+                Err(Error::Unavailable(Unavailable::Store)) => {}
+                got => return got,
+            }
+            // Nobody asks a store that is known to be away, and when it is back not all do at once.
+            self.shared.outage.over().await;
+            sleep(before_looking_again()).await;
         }
     }
 
@@ -131,7 +157,7 @@ impl Engine {
 
 impl Watch {
     /// The next state; `None` at the end. A stream that ends before the operation is done was cut
-    /// by a shutdown, by too many waiters or by a store that is away: watch again from the last revision.
+    /// by a shutdown or by too many waiters: watch again from the last revision. A store that is away cuts none.
     pub async fn next(&mut self) -> Option<Arc<Operation>> {
         if let Some(first) = self.first.take() {
             return Some(first);
@@ -151,5 +177,15 @@ async fn alarm(at: Option<Instant>) -> Option<()> {
     Some(())
 }
 
+/// Each waits for another while.
+fn before_looking_again() -> Duration {
+    let spread = (LOOK_AGAIN_MAX - LOOK_AGAIN_MIN) * u32::from(entropy::jitter()) / u32::from(u16::MAX);
+    LOOK_AGAIN_MIN + spread
+}
+
 /// How often those who wait look for what other writers stored.
 const LOOK: Duration = Duration::from_secs(5);
+/// Who could not look because the store was away looks again after so long at least …
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(250);
+/// … and at most.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);

@@ -39,6 +39,8 @@ pub(crate) struct Subscription {
     receiver: watch::Receiver<Told>,
     /// How many doubts there had been when it looked last.
     doubts: u64,
+    /// It is to look, and has not looked yet: a waiter that is interrupted over it begins anew.
+    unsure: bool,
     /// When the state that this waiter saw last was modified: every change that callers see moves that.
     seen: Timestamp,
 }
@@ -92,7 +94,7 @@ impl Waiters {
         topic.waiters += 1;
         let receiver = topic.sender.subscribe();
         let doubts = receiver.borrow().doubts;
-        Some(Subscription { room, id: id.clone(), receiver, doubts, seen: Timestamp::default() })
+        Some(Subscription { room, id: id.clone(), receiver, doubts, unsure: false, seen: Timestamp::default() })
     }
 
     /// Tells the waiters of an operation that it changed. Changes may come in any order.
@@ -169,6 +171,9 @@ impl Told {
 impl Subscription {
     /// The next change; several in quick succession come as the last of them.
     pub(crate) async fn next(&mut self) -> News {
+        if self.unsure {
+            return News::Unsure;
+        }
         self.receiver.changed().await.expect("the sender stays while somebody is subscribed");
         let told = self.receiver.borrow_and_update();
         let in_doubt = std::mem::replace(&mut self.doubts, told.doubts) != told.doubts;
@@ -177,7 +182,10 @@ impl Subscription {
                 Stored::Live(_) => News::Changed(Arc::clone(&change.operation)),
                 Stored::Gone(gone) => News::Gone(Arc::clone(&change.operation), gone),
             },
-            _ => News::Unsure,
+            _ => {
+                self.unsure = true;
+                News::Unsure
+            }
         }
     }
 
@@ -189,6 +197,7 @@ impl Subscription {
     /// The waiter sees this state; false when it saw one before that was as new to callers.
     pub(crate) fn saw(&mut self, operation: &Operation) -> bool {
         let newer = operation.modified_at > self.seen;
+        self.unsure = false;
         self.seen = self.seen.max(operation.modified_at);
         newer
     }
@@ -251,7 +260,10 @@ mod tests {
         while subscription.receiver.has_changed().unwrap() {
             told.push(match subscription.next().await {
                 News::Changed(operation) | News::Gone(operation, _) => operation.revision,
-                News::Unsure => 0,
+                News::Unsure => {
+                    subscription.saw(&changed(1, false).operation);
+                    0
+                }
             });
         }
         told

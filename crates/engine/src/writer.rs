@@ -12,7 +12,7 @@ use tracing::{debug, error};
 
 use crate::claims::{HeldClaims, PendingClaim, Turn};
 use crate::commit::{Committed, commit};
-use crate::error::{Error, error_chain};
+use crate::error::{Error, Unavailable, error_chain};
 use crate::under_way::UnderWay;
 use crate::{Shared, digest};
 
@@ -54,7 +54,8 @@ enum Asker {
     Caller(oneshot::Sender<Outcome>),
     Claim(Turn),
     Timers,
-    Nobody,
+    /// Nobody: a lease is given back.
+    Returns(LeaseKey),
 }
 
 /// What the store has done.
@@ -174,7 +175,8 @@ impl Writer {
         }
         for lease in self.giving_back.drain(..) {
             let release = Command::Release(Release { lease: lease.clone(), digest: digest::of_release() });
-            self.waiting.push_back((Request::Command(lease.operation, Box::new(release)), Asker::Nobody));
+            let request = Request::Command(lease.operation.clone(), Box::new(release));
+            self.waiting.push_back((request, Asker::Returns(lease)));
         }
     }
 
@@ -259,7 +261,12 @@ impl Writer {
             // The caller may have hung up; the command holds all the same.
             Asker::Caller(caller) => drop(caller.send(outcome)),
             Asker::Claim(turn) => self.claims.answer(turn, outcome),
-            Asker::Nobody => {}
+            // At the next tick once more; a repeat changes nothing. An engine that is about to stop leaves it to lapse.
+            Asker::Returns(lease) => {
+                if outcome == Err(Error::Unavailable(Unavailable::Store)) && !self.queue.is_closed() {
+                    self.giving_back.push(lease);
+                }
+            }
             Asker::Timers => self.timers.end(matches!(outcome, Ok((Accepted::Settled(SETTLE_MAX..), _)))),
         }
     }

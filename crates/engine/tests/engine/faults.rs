@@ -10,7 +10,7 @@ use operond_store::Store;
 use tokio::time::Instant;
 
 use crate::rigged::{Fault, Rigged};
-use crate::support::{MINUTE, ask, claimed, created, engine_over, pass, settle_down, spec};
+use crate::support::{MINUTE, ask, at_once, claimed, created, engine_over, pass, settle_down, spec};
 
 fn rigged() -> (Arc<Rigged>, Engine) {
     let store = Rigged::new();
@@ -49,7 +49,7 @@ async fn one_damaged_row_fails_nobody_else_in_its_batch_also_on_a_full_disk() {
 async fn a_store_that_is_away_fails_the_batch_and_nothing_after_it() {
     let (store, engine) = rigged();
     store.fail([Fault::Away]);
-    let (create, claim) = tokio::join!(try_create(&engine), engine.claim(ask("w")));
+    let (create, claim) = tokio::join!(try_create(&engine), engine.claim(at_once("w")));
     assert_eq!(create, Err(Error::Unavailable(Unavailable::Store)));
     assert_eq!(claim, Err(Error::Unavailable(Unavailable::Store)));
     assert_eq!(engine.ping().await, Ok(Vec::new()));

@@ -7,6 +7,7 @@ mod faults;
 mod keys;
 mod limits;
 mod others;
+mod outages;
 mod rigged;
 mod support;
 mod waits;

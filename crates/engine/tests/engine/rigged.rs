@@ -41,6 +41,9 @@ pub(crate) struct Rigged {
     read_takes: Mutex<Duration>,
     full: AtomicBool,
     stays_open: AtomicBool,
+    away: AtomicBool,
+    reads_fail: AtomicBool,
+    pub(crate) looks: AtomicUsize,
     damaged: Mutex<Option<OperationId>>,
     faults: Mutex<VecDeque<Fault>>,
     read: Mutex<Vec<Weak<Operation>>>,
@@ -149,6 +152,9 @@ impl Rigged {
             read_takes: Mutex::default(),
             full: AtomicBool::new(false),
             stays_open: AtomicBool::new(false),
+            away: AtomicBool::new(false),
+            reads_fail: AtomicBool::new(false),
+            looks: AtomicUsize::new(0),
             damaged: Mutex::default(),
             faults: Mutex::default(),
             read: Mutex::default(),
@@ -182,6 +188,17 @@ impl Rigged {
         self.full.store(full, Ordering::SeqCst);
     }
 
+    /// It cannot be reached from now on, or can.
+    pub(crate) fn be_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+        self.fail_reads(away);
+    }
+
+    /// Nothing can be read from now on, or can.
+    pub(crate) fn fail_reads(&self, fail: bool) {
+        self.reads_fail.store(fail, Ordering::SeqCst);
+    }
+
     /// It can be looked at after it was closed.
     pub(crate) fn stay_open(&self) {
         self.stays_open.store(true, Ordering::SeqCst);
@@ -209,6 +226,9 @@ impl Rigged {
 
     fn fault(&self, batch: &Batch) -> Option<Fault> {
         let requests = &batch.requests;
+        if self.away.load(Ordering::SeqCst) {
+            return Some(Fault::Away);
+        }
         if self.full.load(Ordering::SeqCst) && requests.iter().any(|request| matches!(request, Request::Create(_))) {
             return Some(Fault::Full);
         }
@@ -266,7 +286,11 @@ impl Store for Rigged {
 
     fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
         let id = id.clone();
+        self.looks.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
+            if self.reads_fail.load(Ordering::SeqCst) {
+                return Err(Error::Unavailable("away".into()));
+            }
             let found = match self.inner.get(&id).await? {
                 // A copy of its own, as a store on a disk would read it.
                 Lookup::Found(operation) => {

@@ -251,6 +251,7 @@ mod tests {
             Refusal::NotFound(Missing::Gone(operond_core::Gone::Expired)) => "expired",
             Refusal::KeyReused(_) => "key reused",
             Refusal::OperationGone => "operation gone",
+            Refusal::Held => unreachable!("nobody else has it"),
             Refusal::Rejected(rejection) => match rejection {
                 Rejection::Gone(_) => unreachable!("told as not found"),
                 Rejection::InvalidLease => "invalid lease",

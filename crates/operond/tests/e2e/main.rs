@@ -12,4 +12,5 @@ mod google;
 mod readme;
 mod sdk;
 mod server;
+mod two_servers;
 mod types;

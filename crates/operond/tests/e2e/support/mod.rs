@@ -2,6 +2,7 @@
 
 mod front;
 pub(crate) mod http;
+mod psql;
 pub(crate) mod sdk;
 pub(crate) mod served;
 mod server;
@@ -18,6 +19,7 @@ use prost_types::Any;
 use tonic::transport::{Channel, Endpoint};
 
 pub(crate) use front::Front;
+pub(crate) use psql::Psql;
 pub(crate) use served::Served;
 pub(crate) use server::{Server, command};
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -31,20 +32,35 @@ impl Served {
         Self::spawn(store, "127.0.0.1:0", arguments, log).expect("the server starts")
     }
 
+    /// A server on a machine whose calendar is off by `offset`, such as `-1h`.
+    pub(crate) fn start_at(store: &str, offset: &str) -> Self {
+        let log = NamedTempFile::new().unwrap();
+        let mut command = serve(store, "127.0.0.1:0");
+        command.env("LD_PRELOAD", faketime()).env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        Self::run(command, store, Vec::new(), log).expect("the server starts")
+    }
+
     /// Two servers on a fresh schema of the quick cluster.
     pub(crate) fn pair(arguments: &[&str]) -> (Self, Self) {
         let store = migrated(Cluster::shared(Kind::Fast));
         (Self::start(&store, arguments), Self::start(&store, arguments))
     }
 
-    /// None when it ended before it was ready.
     fn spawn(store: &str, listen: &str, arguments: Vec<String>, log: NamedTempFile) -> Result<Self, NamedTempFile> {
-        let mut child = serve(store, listen)
-            .args(&arguments)
-            .stdout(Stdio::piped())
-            .stderr(File::options().append(true).open(log.path()).unwrap())
-            .spawn()
-            .unwrap();
+        let mut command = serve(store, listen);
+        command.args(&arguments);
+        Self::run(command, store, arguments, log)
+    }
+
+    /// Its log alone when it ended before it was ready.
+    fn run(
+        mut command: Command,
+        store: &str,
+        arguments: Vec<String>,
+        log: NamedTempFile,
+    ) -> Result<Self, NamedTempFile> {
+        let stderr = File::options().append(true).open(log.path()).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let Some(http) = address(&mut lines) else {
             child.wait().unwrap();
@@ -143,6 +159,13 @@ fn address(lines: &mut impl BufRead) -> Option<String> {
         line.clear();
     }
     None
+}
+
+/// The library of Debian's package `faketime`.
+fn faketime() -> PathBuf {
+    let architectures = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
+    let library = architectures.map(|path| path.join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
+    library.expect("this test needs Debian's package `faketime`: run `cargo xtask test`, which installs it")
 }
 
 /// An operator sees within this time that a command failed.

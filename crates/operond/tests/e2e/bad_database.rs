@@ -111,7 +111,9 @@ async fn f23_a_database_that_can_lose_what_it_acknowledged_is_refused_where_dura
     let store = migrated(&primary);
     let said = refused(&store, REQUIRED);
     assert!(said.contains("there is no synchronous standby") && !said.contains("fsync is off"), "{said}");
-    let _standby = Cluster::standby_of(&primary);
+    let standby = Cluster::standby_of(&primary);
+    let copy = store.replace(&primary.port().to_string(), &standby.port().to_string());
+    refused_with(&copy, &[], &[&standby.port().to_string(), "read-only", "name the primary"]);
     primary.configure("synchronous_standby_names", "*");
     let served = Served::start(&store, REQUIRED);
     assert_eq!(served.log(), "");

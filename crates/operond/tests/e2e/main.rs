@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 mod exec;
 mod google;
+mod locked_rows;
 mod readme;
 mod sdk;
 mod server;

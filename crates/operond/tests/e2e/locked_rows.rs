@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use operond_proto::operond::v1::{CancelRequest, ClaimRequest};
+use operond_proto::operond::v1::{CancelRequest, ClaimRequest, DeleteRequest};
 use operond_store_postgres::cluster::{Cluster, Kind};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
@@ -82,6 +82,29 @@ async fn while_somebody_locks_a_whole_table_calls_are_unavailable_and_afterwards
     assert!(work(url).complete(complete(&lease)).await.unwrap().into_inner().done);
     operations(url).create(create("afterwards")).await.unwrap();
     claimed(url, "afterwards").await;
+}
+
+/// A transaction that fails before its commit is sent leaves nothing to the one behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_stops_one_command_half_way_fails_no_other_command() {
+    let store = migrated(Cluster::shared(Kind::Fast));
+    let server = Served::start(&store, &[]);
+    let url = &server.http;
+    let id = operations(url).create(create("held")).await.unwrap().into_inner().id;
+    let lease = claimed(url, "held").await.lease;
+    work(url).complete(complete(&lease)).await.unwrap();
+    let mut somebody = Psql::open(&store).unwrap();
+    // No delete was carried out before: its statements are not prepared yet.
+    somebody.run("BEGIN; LOCK TABLE tombstones IN ACCESS EXCLUSIVE MODE");
+    let refused = operations(url).delete(DeleteRequest { id: id.clone() }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    for _ in 0..10 {
+        operations(url).create(create("other")).await.expect("nothing of it is locked");
+    }
+    somebody.run("ROLLBACK");
+    operations(url).delete(DeleteRequest { id }).await.unwrap();
+    let log = server.log();
+    assert!(!log.contains("25P02") && !log.contains("already a transaction in progress"), "{log}");
 }
 
 /// How calls went, as a whole.

@@ -54,6 +54,8 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+pub(crate) const FAKETIME: Tool = Tool { probe: &["faketime", "-f", "-1h", "true"], package: "faketime" };
+
 pub(crate) const PYTHON: Tool = Tool {
     // Debian's python3 comes without the two modules that make a virtual environment.
     probe: &["python3", "-c", "import ensurepip, venv"],

@@ -6,16 +6,18 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 
+use crate::debian::{FAKETIME, ensure_tools};
 use crate::postgres;
 use crate::sdk::{self, Sdks};
 
-/// Sets up PostgreSQL and the client SDKs, then runs the tests; `arguments` choose which, none means all of them
+/// Sets up PostgreSQL, libfaketime and the client SDKs, then runs the tests; `arguments` choose which, none means all of them
 /// and the documentation's examples. Cargo's own summary is the last thing printed.
 ///
 /// # Errors
 /// PostgreSQL or an SDK cannot be set up, or cargo cannot be started. A failing test is no error but cargo's
 /// exit code.
 pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<ExitCode> {
+    ensure_tools(&[FAKETIME])?;
     let needs = Needs { postgres: postgres::set_up()?, sdks: sdk::set_up()? };
     if !arguments.is_empty() {
         return cargo_test(arguments, &needs);

@@ -80,13 +80,19 @@ impl Judged {
     /// the first statement that fails, and then commits nothing.
     pub(crate) async fn commit(&self, session: &Session, stream: &str, n: i64) -> Result<(), Fault> {
         let at = self.applied.at;
-        let writes = Writes::of(self, at)?;
+        let writes = match Writes::of(self, at) {
+            Ok(writes) => writes,
+            Err(fault) => return Err(self.abandon(session, fault).await),
+        };
         let mut statements = writes.statements();
         let (n, micros, news) = (n, at.micros(), News::of(&self.applied).pack());
         statements.push(Write { sql: &sql::INSERT_NEWS, parameters: vec![&stream, &n, &micros, &news], rows: 1 });
         let mut prepared = Vec::with_capacity(statements.len());
         for write in &statements {
-            prepared.push(session.prepared(write.sql).await?);
+            match session.prepared(write.sql).await {
+                Ok(statement) => prepared.push(statement),
+                Err(error) => return Err(self.abandon(session, error.into()).await),
+            }
         }
         let executed = prepared.iter().zip(&statements).map(|(statement, write)| write.execute(session, statement));
         let begin = async { if self.begun { Ok(()) } else { session.client.batch_execute("BEGIN").await } };
@@ -100,6 +106,14 @@ impl Judged {
             }
         }
         Ok(())
+    }
+
+    /// Ends the transaction, of whose writes nothing was sent: the connection is to be used again.
+    async fn abandon(&self, session: &Session, fault: Fault) -> Fault {
+        if !self.begun || fault.ends_the_connection() {
+            return fault;
+        }
+        session.client.batch_execute("ROLLBACK").await.err().map_or(fault, Fault::from)
     }
 }
 

@@ -386,7 +386,11 @@ impl Drop for Keeper {
 }
 
 /// The directory of PostgreSQL's programs: `OPEROND_POSTGRES_BIN`, or the newest that Debian has installed.
-fn programs() -> PathBuf {
+///
+/// # Panics
+/// There are none.
+#[must_use]
+pub fn programs() -> PathBuf {
     if let Some(directory) = env::var_os("OPEROND_POSTGRES_BIN") {
         return directory.into();
     }

@@ -210,7 +210,7 @@ fn refusal(url: String, error: &tokio_postgres::Error) -> OpenError {
     let why = chain(error);
     let Some(code) = error.code() else {
         // The driver's own words for a host that does not take writes.
-        return if why.contains("read-only") || why.contains("read only") || why.contains("session is not writable") {
+        return if why.contains("does not allow writes") {
             OpenError::ReadOnly { url }
         } else {
             OpenError::Unreachable { url, why }

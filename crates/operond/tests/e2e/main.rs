@@ -3,13 +3,16 @@
 
 mod support;
 
+mod bad_database;
 mod bad_input;
 mod cancel;
 mod cli;
 mod crash;
 mod exec;
 mod google;
+mod locked_rows;
 mod readme;
 mod sdk;
 mod server;
+mod two_servers;
 mod types;

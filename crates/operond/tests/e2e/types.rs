@@ -21,7 +21,7 @@ fn json(text: &str) -> serde_json::Value {
 }
 
 /// The set of one file `acme/frame.proto`: `package acme; message Frame { int32 pages = 1; }` or with another type.
-fn set(field_type: u8) -> Vec<u8> {
+pub(crate) fn set(field_type: u8) -> Vec<u8> {
     fn member(number: u8, bytes: &[u8]) -> Vec<u8> {
         [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat()
     }
@@ -32,9 +32,9 @@ fn set(field_type: u8) -> Vec<u8> {
     member(1, &file)
 }
 
-const INT32: u8 = 5;
+pub(crate) const INT32: u8 = 5;
 const STRING: u8 = 9;
-const FRAME: &str = r#"{"@type":"type.googleapis.com/acme.Frame","value":"CAM="}"#;
+pub(crate) const FRAME: &str = r#"{"@type":"type.googleapis.com/acme.Frame","value":"CAM="}"#;
 
 #[test]
 fn registered_types_show_payloads_and_survive_a_restart() {

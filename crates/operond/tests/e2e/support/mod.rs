@@ -2,18 +2,25 @@
 
 mod front;
 pub(crate) mod http;
+mod psql;
 pub(crate) mod sdk;
+pub(crate) mod served;
 mod server;
 
-use std::time::Duration;
+use std::future::Future;
+use std::time::{Duration, Instant};
 
 use operond_proto::operond::v1::operations_client::OperationsClient;
 use operond_proto::operond::v1::work_client::WorkClient;
-use operond_proto::operond::v1::{Claim, ClaimRequest, CreateRequest};
+use operond_proto::operond::v1::{
+    Claim, ClaimRequest, CompleteRequest, CreateRequest, GetOperationRequest, complete_request,
+};
 use prost_types::Any;
 use tonic::transport::{Channel, Endpoint};
 
 pub(crate) use front::Front;
+pub(crate) use psql::Psql;
+pub(crate) use served::Served;
 pub(crate) use server::{Server, command};
 
 /// A connection to a server, opened when first used and again after it broke.
@@ -46,4 +53,49 @@ pub(crate) async fn claimed(url: &str, kind: &str) -> Claim {
 /// A `google.protobuf.StringValue`.
 pub(crate) fn text(value: &str) -> Any {
     Any::from_msg(&value.to_owned()).unwrap()
+}
+
+/// To get the operation `id` as it is.
+pub(crate) fn get(id: &str) -> GetOperationRequest {
+    GetOperationRequest { id: id.to_owned(), ..GetOperationRequest::default() }
+}
+
+/// To end the operation of `lease` well.
+pub(crate) fn complete(lease: &str) -> CompleteRequest {
+    let outcome = Some(complete_request::Outcome::Response(text("done")));
+    CompleteRequest { lease: lease.to_owned(), metadata: None, outcome }
+}
+
+/// A wait of so many seconds on the wire.
+pub(crate) fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+/// Asks again and again until there is an answer, at most for `limit`.
+#[track_caller]
+pub(crate) fn until<T, F>(limit: Duration, what: &str, mut ask: impl FnMut() -> F) -> impl Future<Output = T>
+where
+    F: Future<Output = Option<T>>,
+{
+    let caller = std::panic::Location::caller();
+    let what = what.to_owned();
+    async move {
+        let began = Instant::now();
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            assert!(began.elapsed() < limit, "not after {limit:?}: {what} ({caller})");
+            // As often as others get a turn: what is asked is on its way from another process.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The middle one, and the longest, told as well.
+pub(crate) fn median(what: &str, mut took: Vec<Duration>) -> Duration {
+    took.sort();
+    let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
+    println!("{what}: median {median:?}, longest {longest:?} of {}", took.len());
+    median
 }

@@ -45,9 +45,10 @@ impl Environment {
     }
 }
 
-/// Makes a virtual environment of Python with what the first of the requirements names.
+/// Makes a virtual environment of the Python that is the first of the tools, with what the first of the requirements
+/// names.
 pub(crate) fn install_python(environment: &Environment) -> anyhow::Result<()> {
-    run(Command::new("python3").args(["-m", "venv"]).arg(&environment.home))?;
+    run(Command::new(environment.tools[0].probe[0]).args(["-m", "venv"]).arg(&environment.home))?;
     run(Command::new(environment.home.join("bin/python"))
         .args(["-m", "pip", "install", "--disable-pip-version-check"])
         .args(["--no-input", "--progress-bar", "off", "--requirement"])

@@ -3,6 +3,7 @@
 //!
 //! * `bench [SECONDS]`: what calls cost the server, beside a null call.
 //! * `check-deps`: do the crates depend only on what the design lets them depend on?
+//! * `ha --check`: bring up a PostgreSQL that fails over, break it in every way, measure the recovery.
 //! * `lag`: how late stock clients learn of a result, with the held Get and without.
 //! * `proto [--check]`: make the generated code from the `.proto` files, or say that it is stale.
 //! * `test [ARGS…]`: set up PostgreSQL and the client SDKs that the tests drive, then run every test.
@@ -11,6 +12,7 @@ mod bench;
 mod check_deps;
 mod debian;
 mod environment;
+mod ha;
 mod openapi;
 mod postgres;
 mod proto;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["bench", seconds @ ..] => bench::lives(seconds),
         ["lag"] => bench::lag(),
         ["check-deps"] => check_deps::check(),
+        ["ha", "--check"] => ha::check(),
         ["proto"] => proto::generate(false).map(|()| ExitCode::SUCCESS),
         ["proto", "--check"] => proto::generate(true).map(|()| ExitCode::SUCCESS),
         ["test", cargo_test_arguments @ ..] => test::run(cargo_test_arguments),
@@ -55,6 +58,7 @@ cargo xtask CHORE
 
   bench [SECONDS]  measure what calls cost, beside a null call in the same run; 3 s a figure
   check-deps       fail on a dependency, a licence or a manifest that the design does not allow
+  ha --check       bring up three PostgreSQL under Patroni, break them in every way, measure the recovery
   lag              measure how late stock clients learn of a result, with the held Get and without
   proto [--check]  generate code from the .proto files; --check only compares
   test [ARGS...]   set up PostgreSQL, and client SDKs under target/sdk, then run every test;

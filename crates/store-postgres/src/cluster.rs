@@ -190,7 +190,8 @@ impl Cluster {
         self.until("has taken up a setting", || self.psql(&format!("show {setting}")) == value);
     }
 
-    /// Stops the server in good order: connections are cut, what is committed is kept.
+    /// Stops the server in good order: connections are cut, what is committed is kept. A standby that is paused holds
+    /// it up.
     ///
     /// # Panics
     /// It does not run.
@@ -519,7 +520,7 @@ host replication all 127.0.0.1/32 trust
 
 /// How often a port may be taken between our finding it free and the server's taking it.
 const PORT_ATTEMPTS: u32 = 10;
-/// Far more than anything here takes, except that a standby's clean end waits for its primary's.
+/// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 

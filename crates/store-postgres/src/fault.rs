@@ -15,6 +15,13 @@ pub(crate) enum Fault {
     Pool(PoolError),
     /// The database did not answer in time.
     Late(&'static str),
+    /// A primary that another one has taken over from.
+    Overtaken {
+        /// Its timeline.
+        timeline: u32,
+        /// The newest one that was met.
+        newest: u32,
+    },
     /// The database is away; it is looked for, and this did not wait for it.
     Away,
     /// A row is there and cannot be read.
@@ -89,6 +96,10 @@ impl From<Fault> for Error {
             },
             Fault::Pool(error) => Self::Unavailable(error.into()),
             Fault::Late(what) => Self::Unavailable(format!("the database did not answer in time: {what}").into()),
+            Fault::Overtaken { timeline, newest } => {
+                let what = format!("a primary of timeline {timeline} was met again after one of timeline {newest}");
+                Self::Unavailable(what.into())
+            }
             Fault::Away => Self::Unavailable("the database is away; it is being looked for".into()),
             Fault::Damaged(damage) => Self::Corrupt(damage.into()),
             Fault::Broken(what) => Self::Fatal(what.into()),
@@ -111,7 +122,7 @@ impl Fault {
     pub(crate) fn ends_the_connection(&self) -> bool {
         match self {
             Self::Driver(error) => error.as_db_error().is_none_or(ends_the_connection),
-            Self::Late(_) => true,
+            Self::Late(_) | Self::Overtaken { .. } => true,
             Self::Pool(_) | Self::Away | Self::Damaged(_) | Self::Broken(_) => false,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Timeouts};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 use operond_core::Timestamp;
 use operond_store::{Clock, Properties};
 use tokio::runtime::Handle;
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::PostgresStore;
 use crate::address::{Address, chain};
 use crate::durability::Durability;
+use crate::fault::Fault;
 use crate::lane::Lanes;
 use crate::migrate::{STEPS, Schema, migrate, schema};
 use crate::presence::Presence;
@@ -200,7 +201,8 @@ async fn connect(connector: &Connector) -> Result<Session, OpenError> {
     let url = connector.address().shown.clone();
     match timeout(CONNECT_MAX, connector.session()).await {
         Ok(Ok(session)) => Ok(session),
-        Ok(Err(error)) => Err(refusal(url, &error)),
+        Ok(Err(Fault::Driver(error))) => Err(refusal(url, &error)),
+        Ok(Err(fault)) => Err(OpenError::Unreachable { url, why: chain(&operond_store::Error::from(fault)) }),
         Err(_elapsed) => Err(OpenError::Unreachable { url, why: format!("no answer within {CONNECT_MAX:?}") }),
     }
 }
@@ -236,8 +238,16 @@ fn pool(connector: &Connector, readers: usize) -> Pool {
     let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_connect(connector.address().config.clone(), connector.clone(), config);
     let timeouts = Timeouts { wait: Some(READ_WAIT_MAX), create: Some(CONNECT_MAX), recycle: Some(READ_WAIT_MAX) };
-    let pool = Pool::builder(manager).max_size(readers).timeouts(timeouts).runtime(deadpool_postgres::Runtime::Tokio1);
-    pool.build().expect("a pool with timeouts has a runtime")
+    let pool = Pool::builder(manager).max_size(readers).timeouts(timeouts).runtime(Runtime::Tokio1);
+    let checked = connector.clone();
+    let check = Hook::async_fn(move |client, _| {
+        let checked = checked.clone();
+        Box::pin(async move {
+            let newest = checked.check_timeline(client).await;
+            newest.map_err(|fault| HookError::message(chain(&operond_store::Error::from(fault))))
+        })
+    });
+    pool.post_create(check).build().expect("a pool with timeouts has a runtime")
 }
 
 /// The one row about the store itself, and the time.

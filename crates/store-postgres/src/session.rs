@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::join_all;
@@ -15,6 +15,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Statement}
 use tokio_util::task::TaskTracker;
 
 use crate::address::Address;
+use crate::fault::Fault;
 
 /// Makes connections. A cheap handle.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub(crate) struct Connector {
     /// What drives connections runs here; each ends with its client.
     runtime: Handle,
     drivers: TaskTracker,
+    /// The highest timeline that was met: a fail-over begins a new one.
+    timeline: Arc<AtomicU32>,
 }
 
 /// A connection. Dropped, it ends, and with it a transaction that was not committed.
@@ -35,18 +38,28 @@ pub(crate) struct Session {
 
 impl Connector {
     pub(crate) fn new(address: Address, runtime: Handle) -> Self {
-        Self { address: Arc::new(address), runtime, drivers: TaskTracker::new() }
+        Self { address: Arc::new(address), runtime, drivers: TaskTracker::new(), timeline: Arc::default() }
     }
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Connects to the first host that takes writes.
-    pub(crate) async fn session(&self) -> Result<Session, tokio_postgres::Error> {
+    /// Connects to a host that takes writes.
+    pub(crate) async fn session(&self) -> Result<Session, Fault> {
         let warned = Arc::default();
         let (client, _driver) = self.connect(&self.address.config, Arc::clone(&warned)).await?;
+        self.check_timeline(&client).await?;
         Ok(Session { client, statements: Mutex::default(), warned })
+    }
+
+    /// Refuses a primary that another one has taken over from, and that does not know it yet: it would
+    /// show what is no longer so. A relative of PostgreSQL may have no timelines.
+    pub(crate) async fn check_timeline(&self, client: &Client) -> Result<(), Fault> {
+        let Ok(row) = client.query_one(TIMELINE, &[]).await else { return Ok(()) };
+        let timeline = u32::from_str_radix(row.try_get(0)?, 16).unwrap_or(0);
+        let newest = self.timeline.fetch_max(timeline, Ordering::SeqCst).max(timeline);
+        if timeline < newest { Err(Fault::Overtaken { timeline, newest }) } else { Ok(()) }
     }
 
     async fn connect(
@@ -143,6 +156,9 @@ where
         }
     }
 }
+
+/// The first digits of a file of the log are its timeline.
+const TIMELINE: &str = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
 
 /// What every connection is told first. A statement waits for no lock and takes no time without a
 /// bound: servers lock rows for milliseconds, so who waits longer waits for somebody else. A transaction of a server that stands still ends, so that others get at its rows. Plans are

@@ -3,6 +3,7 @@
 
 mod fixture;
 mod outcome;
+mod overtaken;
 mod proxy;
 mod schema;
 mod shared;

@@ -15,16 +15,17 @@ use operond_store_postgres::cluster::{Cluster, Kind as ClusterKind, Settings};
 use crate::fixture::{RUNTIME, fresh, migrated, open, until, wait};
 use crate::proxy::{Cut, Proxy};
 
-fn creates(count: u8) -> Arc<Batch> {
+/// A batch that creates `count` operations of random numbers from `first` on.
+pub(crate) fn creates(first: u8, count: u8) -> Arc<Batch> {
     let create = |n| {
         let spec = Arc::new(Spec::new(Kind::new("k").unwrap()));
         let new = NewOperation { spec, metadata: None, claim: None };
         Request::Create(Box::new(CreateRequest { new, entropy: [n; 13], key: None }))
     };
-    Arc::new(Batch { requests: (0..count).map(create).collect() })
+    Arc::new(Batch { requests: (first..first + count).map(create).collect() })
 }
 
-fn created(applied: &Applied) -> Vec<Arc<Operation>> {
+pub(crate) fn created(applied: &Applied) -> Vec<Arc<Operation>> {
     let created = applied.replies.iter().map(|reply| match reply {
         Ok(Accepted::Created { operation, .. }) => Arc::clone(operation),
         other => panic!("creates are accepted, got {other:?}"),
@@ -44,9 +45,9 @@ fn cut(when: Cut) -> (Vec<Arc<Operation>>, Vec<OperationId>, PostgresStore) {
     let proxy = Proxy::to(port);
     let store = open(&proxy.url(&url, port));
     // A first one, so that the connection is there.
-    wait(store.update(creates(0))).unwrap();
+    wait(store.update(creates(0, 0))).unwrap();
     proxy.cut(when);
-    let answered = created(&wait(store.update(creates(3))).expect("what is in doubt is looked up"));
+    let answered = created(&wait(store.update(creates(0, 3))).expect("what is in doubt is looked up"));
     assert!(proxy.has_cut());
     let stored = stored(&store);
     (answered, stored, store)
@@ -81,7 +82,7 @@ impl Waiting {
         let cluster = Cluster::start(&Settings::of(ClusterKind::Durable));
         let store = open(&migrated(cluster.fresh_schema()));
         // Before the commits wait: connections and streams are there.
-        wait(store.update(creates(0))).unwrap();
+        wait(store.update(creates(0, 0))).unwrap();
         let waiting = Self { cluster, store };
         waiting.standby("nobody");
         waiting
@@ -93,7 +94,7 @@ impl Waiting {
 
     /// Begins to create, and cancels the wait of its commit: the database says success, and warns.
     fn create_and_cancel_the_wait(&self) -> tokio::task::JoinHandle<Result<Applied, Error>> {
-        let creating = self.store.update(creates(1));
+        let creating = self.store.update(creates(0, 1));
         // The store has it, whoever waits; the answer is waited for elsewhere.
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         std::thread::scope(|scope| {
@@ -118,7 +119,7 @@ fn f24_a_commit_that_the_database_warns_of_is_no_success() {
     waiting.standby("");
     // The wait is over for whoever is left in it; what is there is there once.
     until("it is there, once", || stored(&waiting.store).len() == 1);
-    assert!(wait(waiting.store.update(creates(2))).is_ok(), "it goes on");
+    assert!(wait(waiting.store.update(creates(0, 2))).is_ok(), "it goes on");
 }
 
 /// Somebody's transaction that has an operation locked, until it is dropped.
@@ -142,7 +143,7 @@ impl Holder {
 fn an_operation_that_somebody_holds_is_refused_and_does_not_hold_up_its_batch() {
     let url = fresh();
     let store = open(&url);
-    let made = created(&wait(store.update(creates(3))).unwrap());
+    let made = created(&wait(store.update(creates(0, 3))).unwrap());
     let holder = Holder::of(&url, &made[0].id);
     let cancel = |operation: &Arc<Operation>| {
         let cancel = Cancel { by: Principal::default(), reason: Reason::default() };

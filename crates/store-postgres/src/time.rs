@@ -32,8 +32,8 @@ struct Reading {
     given: Timestamp,
     /// Retention removes nothing until then, by this machine's clock.
     held_until: Option<Duration>,
-    /// The database was away until then, by its own clock.
-    served_since: Option<Timestamp>,
+    /// The database was away until then, by its own clock, and those who came back had a moment for it.
+    away_until: Option<Timestamp>,
 }
 
 impl Time {
@@ -48,7 +48,7 @@ impl Time {
         let read_at = machine.elapsed();
         let stepped = last_stored.is_some_and(|last| said.since(last) > CLOCK_STEP);
         let held_until = stepped.then_some(read_at + RETENTION_HOLD);
-        let reading = Reading { said, read_at, given: said, held_until, served_since: None };
+        let reading = Reading { said, read_at, given: said, held_until, away_until: None };
         Self { source: Source::Database(Mutex::new(reading)), machine }
     }
 
@@ -86,7 +86,7 @@ impl Reading {
             self.held_until = Some(elapsed + RETENTION_HOLD);
         }
         if passed > AWAY_MIN {
-            self.served_since = Some(said);
+            self.away_until = Some(said.after(COME_BACK));
         }
         (self.said, self.read_at) = (said, elapsed);
     }
@@ -96,7 +96,7 @@ impl Reading {
         // A reading is a little late, now more, now less: that alone is no step back.
         self.given = if self.given.since(at) < LATE_MAX { self.given.max(at) } else { at };
         let retention_held = self.held_until.is_some_and(|until| elapsed < until);
-        Now { at: self.given, retention_held }
+        Now { at: self.given, retention_held, away_until: self.away_until }
     }
 }
 
@@ -106,6 +106,8 @@ fn lock(reading: &Mutex<Reading>) -> MutexGuard<'_, Reading> {
 
 /// With no reading for so long, the database was away, or this server was.
 const AWAY_MIN: Duration = Duration::from_secs(1);
+/// Workers come back so long after an outage, by their own pauses: leases that end meanwhile are kept, too.
+const COME_BACK: Duration = Duration::from_secs(5);
 /// No reading is later than this; what goes back further is a step of the clock, and is followed.
 const LATE_MAX: Duration = Duration::from_secs(1);
 
@@ -120,7 +122,7 @@ mod tests {
     }
 
     fn reading() -> Reading {
-        Reading { said: at(0), read_at: SECOND, given: at(0), held_until: None, served_since: None }
+        Reading { said: at(0), read_at: SECOND, given: at(0), held_until: None, away_until: None }
     }
 
     #[test]
@@ -140,6 +142,17 @@ mod tests {
         assert_eq!(reading.now(11 * SECOND).at, at(10));
         reading.read(at(5), 12 * SECOND);
         assert_eq!(reading.now(12 * SECOND).at, at(5));
+    }
+
+    #[test]
+    fn an_outage_lasts_until_those_who_waited_had_a_moment() {
+        let mut reading = reading();
+        reading.read(at(1), 2 * SECOND);
+        assert_eq!(reading.now(2 * SECOND).away_until, None, "a second without a reading is none");
+        reading.read(at(9), 10 * SECOND);
+        assert_eq!(reading.now(10 * SECOND).away_until, Some(at(9).after(COME_BACK)));
+        reading.read(at(10), 11 * SECOND);
+        assert_eq!(reading.now(11 * SECOND).away_until, Some(at(9).after(COME_BACK)), "it stays");
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! The PostgreSQL store, driven through the trait on real clusters.
+#![expect(clippy::unwrap_used, reason = "a test may unwrap, and so may what it calls: the panic is the report")]
 
+mod archive;
 mod fixture;
 mod suite;

@@ -6,6 +6,7 @@ mod support;
 mod bad_input;
 mod cancel;
 mod cli;
+mod copy;
 mod crash;
 mod exec;
 mod google;

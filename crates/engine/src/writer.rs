@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use operond_core::{Command, Kind, LeaseKey, Phase, Release, Stored, Timestamp};
+use operond_core::{Command, Kind, LeaseKey, Release, Stored, Timestamp};
 use operond_store::{Accepted, Batch, Changed, Error as StoreError, Properties, Request};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -277,11 +277,8 @@ impl Writer {
             if !change.bare {
                 self.shared.waiters.publish(change);
             }
-            if let Stored::Live(operation) = &change.stored
-                && matches!(operation.phase, Phase::Queued { .. })
-                && operation.available_at <= at
-            {
-                self.claims.heat(&operation.spec.kind);
+            if let Some(kind) = change.claimable(at) {
+                self.claims.heat(kind);
             }
         }
     }

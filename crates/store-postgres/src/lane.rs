@@ -4,22 +4,22 @@
 //! The number tells: it is written by the transaction itself, so whoever can write it afterwards
 //! knows that the transaction never will be committed, and whoever finds it taken knows that it was.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use operond_core::{OperationId, Timestamp};
+use operond_core::Timestamp;
 use operond_store::pack::Packed;
-use operond_store::{Applied, Batch, Document, DocumentWrite, Error, News, Refusal, Request, Stale};
+use operond_store::{Applied, Batch, Document, DocumentWrite, Error, News, Stale};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::batch::{self, Context};
 use crate::documents;
 use crate::fault::Fault;
+use crate::held::Held;
 use crate::keys::{self, KeyPurge};
 use crate::presence::{Presence, Stream};
 use crate::session::{Connector, Session};
@@ -36,7 +36,7 @@ pub(crate) struct Lanes {
     free: Semaphore,
     idle: Mutex<Vec<Lane>>,
     purge: tokio::sync::Mutex<KeyPurge>,
-    held: Mutex<Held>,
+    held: Held,
     /// When the newest commit was judged, in microseconds.
     written_at: AtomicI64,
 }
@@ -45,34 +45,6 @@ pub(crate) struct Lanes {
 struct Lane {
     session: Session,
     stream: Stream,
-}
-
-/// Operations that somebody else had locked a moment ago: a batch does not wait for them again.
-#[derive(Default)]
-struct Held(HashMap<OperationId, Instant>);
-
-impl Held {
-    /// Whether it asks for one of them.
-    fn concerns(&mut self, work: &Work) -> bool {
-        let Work::Batch(batch) = work else { return false };
-        if self.0.is_empty() {
-            return false;
-        }
-        self.0.retain(|_, since| since.elapsed() < HELD_LIFE);
-        batch.requests.iter().any(|request| matches!(request, Request::Command(id, _) if self.0.contains_key(id)))
-    }
-
-    /// Takes in which ones were not to be had.
-    fn note(&mut self, work: &Work, done: &Done) {
-        let (Work::Batch(batch), Done::Batch(applied)) = (work, done) else { return };
-        for (request, reply) in batch.requests.iter().zip(&applied.replies) {
-            if let (Request::Command(id, _), Err(Refusal::Held)) = (request, reply)
-                && self.0.len() < HELD_MAX
-            {
-                self.0.insert(id.clone(), Instant::now());
-            }
-        }
-    }
 }
 
 /// How a transaction failed.
@@ -129,7 +101,7 @@ impl Lanes {
             free: Semaphore::new(lanes),
             idle: Mutex::default(),
             purge: tokio::sync::Mutex::default(),
-            held: Mutex::default(),
+            held: Held::default(),
             written_at: AtomicI64::new(0),
         }
     }
@@ -178,13 +150,13 @@ impl Lanes {
     async fn carry_out(&self, work: &Work) -> Result<Done, Error> {
         let _free = self.free.acquire().await.map_err(|_closed| closed())?;
         let (mut conflicts, mut doubts) = (0, 0);
-        let mut patient = !self.held.lock().unwrap_or_else(PoisonError::into_inner).concerns(work);
+        let mut patient = !matches!(work, Work::Batch(batch) if self.held.concerns(batch));
         loop {
             let mut lane = self.lane().await?;
             match self.transaction(&mut lane, work, patient).await {
                 Ok(done) => {
-                    if !patient {
-                        self.held.lock().unwrap_or_else(PoisonError::into_inner).note(work, &done);
+                    if let (false, Work::Batch(batch), Done::Batch(applied)) = (patient, work, &done) {
+                        self.held.note(batch, applied);
                     }
                     self.written_at.fetch_max(done.at().micros(), Ordering::SeqCst);
                     self.put_back(lane, None);
@@ -429,10 +401,6 @@ fn random_id() -> String {
 const CONFLICTS_MAX: u32 = 8;
 /// Transactions of one batch that were found not to be committed.
 const DOUBTS_MAX: u32 = 2;
-/// How long it is remembered that somebody has an operation locked …
-const HELD_LIFE: Duration = Duration::from_secs(2);
-/// … of so many operations at most.
-const HELD_MAX: usize = 10_000;
 /// The pause behind the first conflict, about.
 const PAUSE_FIRST: Duration = Duration::from_millis(2);
 /// For one host after the other.

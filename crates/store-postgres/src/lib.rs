@@ -28,6 +28,7 @@ mod columns;
 mod documents;
 mod durability;
 mod fault;
+mod held;
 mod keys;
 mod lane;
 mod list;

@@ -1,6 +1,6 @@
 //! What other servers write to the same data: how those who wait here learn of it.
 
-use operond_core::{Kind, OperationId, Phase, Stored};
+use operond_core::{Kind, OperationId};
 
 use crate::{Answer, Applied, Collection};
 
@@ -37,12 +37,7 @@ impl News {
             if !change.bare {
                 news.operations.push(change.operation.id.clone());
             }
-            if let Stored::Live(operation) = &change.stored
-                && matches!(operation.phase, Phase::Queued { .. })
-                && operation.available_at <= applied.at
-            {
-                news.claimable.push(operation.spec.kind.clone());
-            }
+            news.claimable.extend(change.claimable(applied.at).cloned());
         }
         news
     }

@@ -123,3 +123,14 @@ pub struct Changed {
     /// Nothing that callers see changed: nobody is woken.
     pub bare: bool,
 }
+
+impl Changed {
+    /// The kind of an operation that waits for a worker at `now`, and can be claimed.
+    #[must_use]
+    pub fn claimable(&self, now: Timestamp) -> Option<&Kind> {
+        match &self.stored {
+            Stored::Live(operation) => operation.claimable(now).then_some(&operation.spec.kind),
+            Stored::Gone(_) => None,
+        }
+    }
+}

@@ -193,9 +193,9 @@ impl Watcher {
 
     /// Takes in one transaction of another server.
     fn take_in(&mut self, stream: String, n: i64, body: &[u8], told: &mut News) {
-        let before = self.read.insert(stream, n);
-        // One that begins is read from its first row on; one that has a gap is further than it keeps.
-        told.missed |= before.is_some_and(|before| n != before + 1);
+        let before = self.read.insert(stream, n).unwrap_or(0);
+        // Behind a gap it has written more than it keeps; one that is not known yet was read from its first row on.
+        told.missed |= n != before + 1;
         // An empty body is a number that was never to be written.
         if body.is_empty() {
             return;
@@ -263,3 +263,42 @@ const CHORES_EVERY: Duration = Duration::from_secs(5);
 const NEWS_LIFE: Duration = Duration::from_secs(60);
 /// When a server was not seen for so long, its streams are forgotten.
 const STREAM_LIFE: Duration = Duration::from_secs(10 * 60);
+
+#[cfg(test)]
+mod tests {
+    use operond_store::SystemClock;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::address::Address;
+
+    /// Whether something was missed when these numbers of a stream were read one after the other.
+    fn missed(numbers: &[i64]) -> bool {
+        let address = Address::parse("postgres://nobody@127.0.0.1/nowhere").unwrap();
+        let time = Arc::new(Time::given(SystemClock::new(), None));
+        let connector = Connector::new(address, Handle::current());
+        let durability = Durability {
+            fsync_off: false,
+            full_page_writes_off: false,
+            synchronous_commit_off: false,
+            no_synchronous_standby: false,
+        };
+        let presence = Arc::new(Presence::new(durability));
+        let mut watcher = Watcher::new(connector, time, presence, Arc::default());
+        let mut told = News::default();
+        numbers.iter().for_each(|n| watcher.take_in("stream".into(), *n, &News::default().pack(), &mut told));
+        told.missed
+    }
+
+    #[tokio::test]
+    async fn a_gap_in_what_another_server_wrote_is_noticed() {
+        assert!(!missed(&[1, 2, 3]));
+        assert!(missed(&[1, 2, 4]));
+    }
+
+    /// It began while this server stood still for so long that its first news are forgotten.
+    #[tokio::test]
+    async fn f09_news_that_were_forgotten_before_they_could_be_read_are_noticed() {
+        assert!(missed(&[7]));
+    }
+}

@@ -15,13 +15,11 @@ use crate::support::{Psql, Served, claim, claimed, complete, create, get, operat
 
 /// Whatever is locked, a call is answered within this time.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
+/// What needs nothing that is locked is held up for less than this.
+const BESIDE_MAX: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 8;
 
-/// Commands on the held operation are refused again and again, and the others' are not.
-///
-/// What a server's neighbours of such a command pay today, and is printed: the batch that it is in waits for the lock
-/// as long as the store allows (3 s) and fails as a whole, and the batches behind it wait for that. Another server
-/// is not touched.
+/// Commands on the held operation are refused again and again, and no command beside them is.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_whose_row_somebody_holds_is_unavailable_and_the_others_go_on() {
     let store = migrated(Cluster::shared(Kind::Fast));
@@ -49,8 +47,9 @@ async fn an_operation_whose_row_somebody_holds_is_unavailable_and_the_others_go_
     stop.store(true, Ordering::SeqCst);
     let neighbours = tell("creates on the same server", &neighbours.join_all().await.concat());
     let others = tell("creates on another server", &others.join_all().await.concat());
-    assert!(neighbours.refused < neighbours.all && neighbours.longest < ANSWER_MAX, "{neighbours:?}");
-    assert!(others.refused == 0 && others.longest < Duration::from_secs(3), "{others:?}");
+    for went in [neighbours, others] {
+        assert!(went.all > 0 && went.refused == 0 && went.longest < BESIDE_MAX, "{went:?}");
+    }
 
     somebody.run("ROLLBACK");
     assert!(operations(&a.http).cancel(cancel()).await.unwrap().into_inner().done);

@@ -20,6 +20,7 @@ use crate::support::served::migrated;
 use crate::support::{Random, Served, operations, seed, until};
 
 use clients::{Client, KIND, World};
+use faults::{DatabaseFault, Plan, ServerFault};
 use history::{Call, Outcome, What};
 
 const PRODUCERS: usize = 3;
@@ -35,33 +36,55 @@ async fn nothing_acknowledged_is_lost_and_nothing_contradicts_itself_whatever_fa
     let length = std::env::var("OPEROND_CHAOS_SECONDS").map_or(30, |seconds| seconds.parse().expect("a number"));
     let length = Duration::from_secs(length);
     let seed = seed();
-    // A killed session makes PostgreSQL begin anew: nobody else may be there.
-    let cluster = Cluster::start(&Settings::of(Kind::Durable));
+    let faults = Faults {
+        servers: [1, 2].map(|n| faults::of_a_server(&mut Random::of(seed, n), length)),
+        database: faults::of_the_database(&mut Random::of(seed, 3), length),
+    };
+    let calls = history(seed, length, Vec::new(), faults).await;
+    let (wrong, unfinished) = (checker::check(&calls), checker::unfinished(&calls));
+    let some: Vec<String> = wrong.iter().take(20).map(|wrong| format!("{wrong}\n")).collect();
+    assert!(wrong.is_empty(), "{} times (OPEROND_SEED={seed}), such as\n{}", wrong.len(), some.concat());
+    assert!(unfinished.is_empty(), "never ended (OPEROND_SEED={seed}): {unfinished:?}");
+}
+
+/// The control of the test above: a database that says "committed" before it is, and is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn control_a_database_that_loses_what_it_acknowledged_is_noticed() {
+    let kill = |n: u64| (Duration::from_secs(2 * n), DatabaseFault::Kill { which: 0 });
+    let faults = Faults { servers: [Vec::new(), Vec::new()], database: (1..=4).map(kill).collect() };
+    let early = ["synchronous_commit = off", "wal_writer_delay = 10s"].map(str::to_owned);
+    let calls = history(seed(), Duration::from_secs(9), early.into(), faults).await;
+    let wrong = checker::check(&calls);
+    println!("noticed {} times, such as\n{}", wrong.len(), wrong.first().expect("nothing was noticed"));
+}
+
+struct Faults {
+    servers: [Plan<ServerFault>; 2],
+    database: Plan<DatabaseFault>,
+}
+
+/// What clients are told for so long, by two servers on one database that is theirs alone: for a killed session makes
+/// PostgreSQL end all of them.
+async fn history(seed: u64, length: Duration, configuration: Vec<String>, faults: Faults) -> Vec<Call> {
+    let cluster = Cluster::start(&Settings { configuration, ..Settings::of(Kind::Durable) });
     let store = migrated(&cluster);
     let servers = [Served::start(&store, &[]), Served::start(&store, &[])];
     let world = World::new(servers.each_ref().map(|server| server.http.clone()));
-
     let load = load(seed, &world);
-    let [plan_a, plan_b] = [1, 2].map(|n| faults::of_a_server(&mut Random::of(seed, n), length));
-    let plan = faults::of_the_database(&mut Random::of(seed, 3), length);
+    let ([a, b], [plan_a, plan_b], plan) = (servers, faults.servers, faults.database);
     println!("server 0: {plan_a:?}\nserver 1: {plan_b:?}\ndatabase: {plan:?}");
-    let [a, b] = servers;
-    let harm = (faults::harm_server(a, plan_a), faults::harm_server(b, plan_b));
-    let harm_database = faults::harm_database(cluster.url(), plan);
+    let harm =
+        (faults::harm_server(a, plan_a), faults::harm_server(b, plan_b), faults::harm_database(cluster.url(), plan));
     sleep(length).await;
-    let whole = tokio::task::spawn_blocking(|| (harm.0.stop(), harm.1.stop(), harm_database.stop()));
+    let whole = tokio::task::spawn_blocking(|| (harm.0.stop(), harm.1.stop(), harm.2.stop()));
     let (a, b, (ended, killed)) = whole.await.unwrap();
     println!("{ended} sessions of the database were ended, and {killed} killed");
-
     world.calm.store(true, Ordering::SeqCst);
     load.join_all().await;
     everything_ends(seed, &world, &[&a, &b]).await;
     let calls = world.recorder.take();
     tell(&calls);
-    let (wrong, unfinished) = (checker::check(&calls), checker::unfinished(&calls));
-    let some: Vec<&String> = wrong.iter().take(20).collect();
-    assert!(wrong.is_empty(), "{} times (OPEROND_SEED={seed}), such as\n{}", wrong.len(), join(&some));
-    assert!(unfinished.is_empty(), "never ended (OPEROND_SEED={seed}): {unfinished:?}");
+    calls
 }
 
 fn load(seed: u64, world: &Arc<World>) -> JoinSet<()> {
@@ -144,8 +167,4 @@ fn tell(calls: &[Call]) {
         }
     }
     println!("unknown, because: {unknown:#?}");
-}
-
-fn join(lines: &[&String]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
 }

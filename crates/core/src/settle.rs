@@ -1,7 +1,6 @@
 //! Timers: folding what is due into an operation before anything else is judged.
 
 use crate::draft::{Draft, SERVER};
-use crate::limits::ABSENCE;
 use crate::operation::{EventKind, Operation, Phase};
 use crate::payload::{Status, code};
 use crate::time::{Now, Timestamp};
@@ -49,7 +48,7 @@ impl Operation {
 pub(crate) fn settle(draft: &mut Draft, now: Now) -> bool {
     clamp(draft);
     while let Some((at, timer)) = draft.op.next_timer().filter(|(at, _)| *at <= now.at) {
-        let missed = now.at > at.after(ABSENCE);
+        let missed = now.missed(at);
         match timer {
             Timer::Run => {
                 let error = Status::new(code::DEADLINE_EXCEEDED, "run timeout passed");

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::limits::ABSENCE;
+
 /// An instant: microseconds since 1970-01-01T00:00:00Z, the precision every store keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -52,12 +54,22 @@ pub struct Now {
     pub at: Timestamp,
     /// Retention removes nothing for a while after a large step forwards of the clock.
     pub retention_held: bool,
+    /// Until this instant nobody could be served, because what is stored could not be reached: leases and graces that
+    /// ran out before it were missed (CONTRACT §3 "Absence"), however late they are found. May lie a little ahead of
+    /// `at`, since workers need a moment to come back; that of the last outage may stay.
+    pub away_until: Option<Timestamp>,
 }
 
 impl Now {
-    /// An ordinary instant, retention not held.
+    /// An ordinary instant, retention not held, after no outage.
     #[must_use]
     pub const fn at(at: Timestamp) -> Self {
-        Self { at, retention_held: false }
+        Self { at, retention_held: false, away_until: None }
+    }
+
+    /// Whether a lease or grace that ran out at `due` did so while nobody was served: for so long that nobody can have
+    /// been there, or before the end of an outage.
+    pub(crate) fn missed(self, due: Timestamp) -> bool {
+        self.at > due.after(ABSENCE) || self.away_until.is_some_and(|until| due < until)
     }
 }

@@ -244,8 +244,9 @@ impl Lanes {
 
     async fn open(&self) -> Result<Lane, Fault> {
         let session = self.connector.session().await?;
+        let asked = self.time.ask();
         let now: i64 = session.client.query_one(sql::NOW.as_str(), &[]).await?.try_get(0)?;
-        self.time.read(Timestamp::from_micros(now));
+        self.time.read(asked, Timestamp::from_micros(now));
         let (id, seen_at) = (random_id(), self.time.now().at.micros());
         session.client.execute(sql::INSERT_STREAM.as_str(), &[&id, &seen_at]).await?;
         Ok(Lane { session, stream: self.presence.stream(id) })

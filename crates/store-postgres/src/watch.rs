@@ -172,10 +172,10 @@ impl Watcher {
         let (streams, numbers): (Vec<&str>, Vec<i64>) = self.read.iter().map(|(id, n)| (id.as_str(), *n)).unzip();
         let (own, most) = (self.own(), sql_limit(ROWS_MAX));
         let parameters = [&streams as _, &numbers as _, &own as _, &most as _];
-        let asked = try_join(session.client.query_one(&now, &[]), session.client.query(&news, &parameters));
-        let (now, rows) = asked.await?;
-        let said = Timestamp::from_micros(now.try_get(0)?);
-        self.time.read(said);
+        let asked = self.time.ask();
+        let answers = try_join(session.client.query_one(&now, &[]), session.client.query(&news, &parameters));
+        let (now, rows) = answers.await?;
+        self.time.read(asked, Timestamp::from_micros(now.try_get(0)?));
         // Behind another server of the database, or after a while, anything may have happened.
         let mut told = News { missed: new, ..News::default() };
         for row in rows {

@@ -109,7 +109,7 @@ impl StoreTime {
     pub fn now(&self) -> Now {
         let open_for = self.clock.elapsed().saturating_sub(self.base_elapsed);
         let retention_held = self.stepped && open_for < RETENTION_HOLD;
-        Now { at: self.base.after(open_for), retention_held }
+        Now { retention_held, ..Now::at(self.base.after(open_for)) }
     }
 
     /// Whether retention is held at first: worth telling the operator.

@@ -128,7 +128,7 @@ fn who_wins(step: &Step<'_>, settled: &Operation, after: &Operation) -> Result<(
     if shown(before).done {
         return Ok(());
     }
-    let expected = match (oracle::fate(before, step.now()), step.command) {
+    let expected = match (oracle::fate(before, step.world.told()), step.command) {
         (Fate::EndedBy(code), _) => oracle::who_wins(before, None, code),
         (Fate::GoesOn, Command::Complete(Complete { result, .. })) => oracle::who_wins(settled, Some(result), 0),
         (Fate::GoesOn, Command::Retry(retry)) => {
@@ -184,7 +184,7 @@ fn grace_stands(step: &Step<'_>, settled: &Operation, after: &Operation) -> Resu
         let (Some(was), Some(is)) = (from.grace_deadline, to.grace_deadline) else { continue };
         let leased = |op: &Operation| matches!(op.phase, Phase::Leased { .. });
         let claimed = from.lease.as_ref().map(|lease| lease.token) != to.lease.as_ref().map(|lease| lease.token);
-        let anew = claimed || (leased(from) && !leased(to)) || step.now().since(was) > oracle::ABSENCE;
+        let anew = claimed || (leased(from) && !leased(to)) || oracle::missed(was, step.world.told());
         let expected = if anew { step.now().after(to.spec.cancel_grace) } else { was };
         ensure(is == expected || step.world.seen.stepped_back, Invariant::GraceStands, || {
             format!("grace {was} became {is}, expected {expected}")

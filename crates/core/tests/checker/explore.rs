@@ -75,13 +75,15 @@ enum How {
     Created,
     Asked(Command),
     TimePassed(Duration),
+    /// So long, and nobody could be served until this long before its end.
+    Outage(Duration, Duration),
     ClockStepsBack,
     Checked(&'static str),
 }
 
 impl Walk<'_> {
     fn visit(&mut self, world: &World, index: usize) -> Result<(), Box<(Violation, How)>> {
-        let settled = self.decide(&world.op, &Command::Settle, world.now);
+        let settled = self.decide(&world.op, &Command::Settle, world.told());
         let on_time =
             self.settled_on_time(world).map_err(|violation| Box::new((violation, How::Checked("settle on time"))))?;
         for command in commands(world) {
@@ -109,7 +111,7 @@ impl Walk<'_> {
         settled: &Decision,
         on_time: Option<&Stored>,
     ) -> Result<Option<World>, Violation> {
-        let decision = self.decide(&world.op, command, world.now);
+        let decision = self.decide(&world.op, command, world.told());
         let step = Step { world, command, settled, decision: &decision };
         check(&step)?;
         self.timers_first(&step)?;
@@ -128,7 +130,8 @@ impl Walk<'_> {
         }
         // The rules never read events: forgetting them keeps the space finite.
         let op = Arc::new(Operation { events: Vec::new(), ..after.clone() });
-        Ok(Some(World { op, now: world.now, seen }))
+        // Whatever ran out before the end of an outage is settled now.
+        Ok(Some(World { op, now: world.now, away_until: None, seen }))
     }
 
     /// Settling first and then deciding is the same as deciding.
@@ -137,7 +140,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let Some(settled) = live(step.settled) else { return Ok(()) };
-        let later = self.decide(settled, step.command, step.now());
+        let later = self.decide(settled, step.command, step.world.told());
         let changes: Vec<Change> = step.settled.changes.iter().chain(&later.changes).copied().collect();
         let direct = step.decision;
         let same = later.stored == direct.stored && later.answer == direct.answer && changes == direct.changes;
@@ -145,10 +148,10 @@ impl Walk<'_> {
     }
 
     /// What a settler makes of due timers who was there at each one's instant; `None` when nothing is
-    /// due, when somebody was away for too long, or when the clock went back.
+    /// due, when nobody was there to serve, or when the clock went back.
     fn settled_on_time(&mut self, world: &World) -> Result<Option<Stored>, Violation> {
         let due = oracle::first_timer(&world.op).filter(|at| *at <= world.now);
-        if due.is_none_or(|at| world.now.since(at) > ABSENCE) || world.seen.stepped_back {
+        if due.is_none_or(|at| oracle::missed(at, world.told())) || world.seen.stepped_back {
             return Ok(None);
         }
         let mut op = Arc::clone(&world.op);
@@ -156,7 +159,7 @@ impl Walk<'_> {
             let Some(at) = oracle::first_timer(&op).filter(|at| *at <= world.now) else {
                 return Ok(Some(Stored::Live(op)));
             };
-            match self.decide(&op, &Command::Settle, at).stored {
+            match self.decide(&op, &Command::Settle, Now::at(at)).stored {
                 Stored::Live(next) => op = next,
                 gone @ Stored::Gone(_) => return Ok(Some(gone)),
             }
@@ -167,7 +170,7 @@ impl Walk<'_> {
     fn late_settler_same_record(&mut self, step: &Step<'_>, on_time: &Stored) -> Result<(), Violation> {
         let (expected, answer) = match on_time {
             Stored::Live(op) => {
-                let decision = self.decide(op, step.command, step.now());
+                let decision = self.decide(op, step.command, step.world.told());
                 (decision.stored, decision.answer)
             }
             Stored::Gone(gone) => {
@@ -196,7 +199,7 @@ impl Walk<'_> {
         let mut op = Arc::clone(&world.op);
         for _ in 0..SETTLES_MAX {
             let Some(at) = oracle::first_timer(&op).filter(|_| !shown(&op).done) else { break };
-            match self.decide(&op, &Command::Settle, at.max(world.now)).stored {
+            match self.decide(&op, &Command::Settle, Now::at(at.max(world.now))).stored {
                 Stored::Live(next) => op = next,
                 Stored::Gone(_) => return Ok(()),
             }
@@ -220,10 +223,24 @@ impl Walk<'_> {
         for at in instants.into_iter().filter(|at| *at > world.now) {
             self.reach(world.at(at), Some(index), How::TimePassed(at.since(world.now)));
         }
+        if let Some(at) = timer.filter(|_| self.setup.outage && !world.seen.outage) {
+            self.let_an_outage_pass(world, index, at);
+        }
         if self.setup.clock_steps_back && !world.seen.stepped_back {
             let mut back = world.at(world.now.before(STEP_BACK));
             back.seen.stepped_back = true;
             self.reach(back, Some(index), How::ClockStepsBack);
+        }
+    }
+
+    /// An outage that ends when the timer is due, a moment after it, or when it is found.
+    fn let_an_outage_pass(&mut self, world: &World, index: usize, timer: Timestamp) {
+        let now = timer.after(LATE);
+        let mut found = world.at(now);
+        found.seen.outage = true;
+        for until in [timer, timer.after(Duration::from_micros(1)), now] {
+            let how = How::Outage(now.since(world.now), now.since(until));
+            self.reach(World { away_until: Some(until), ..found.clone() }, Some(index), how);
         }
     }
 
@@ -233,9 +250,9 @@ impl Walk<'_> {
         }
     }
 
-    fn decide(&mut self, op: &Operation, command: &Command, at: Timestamp) -> Decision {
+    fn decide(&mut self, op: &Operation, command: &Command, now: Now) -> Decision {
         self.decisions += 1;
-        self.rules.decide(op, command, Now::at(at))
+        self.rules.decide(op, command, now)
     }
 
     fn path(&self, index: usize, last: &How) -> Vec<String> {
@@ -256,6 +273,7 @@ impl fmt::Display for How {
             Self::Created => f.write_str("create"),
             Self::Asked(command) => write!(f, "{command:?}"),
             Self::TimePassed(length) => write!(f, "{length:?} pass"),
+            Self::Outage(length, over) => write!(f, "{length:?} pass, with an outage until {over:?} before their end"),
             Self::ClockStepsBack => f.write_str("the clock steps back"),
             Self::Checked(what) => f.write_str(what),
         }

@@ -274,7 +274,7 @@ fn nothing_early(step: &Step<'_>, settled: &Operation, after: &Operation) -> Res
         format!("settling without a due timer made {:?}", step.settled.changes)
     })?;
     let ended = shown(settled).done && !shown(before).done;
-    let fate = if shown(before).done { Fate::GoesOn } else { oracle::fate(before, now) };
+    let fate = if shown(before).done { Fate::GoesOn } else { oracle::fate(before, step.world.told()) };
     ensure(ended == (fate != Fate::GoesOn), Invariant::NothingEarly, || format!("{fate:?}, but {:?}", settled.phase))?;
     // A live lease is the worker's: of heartbeats it can only become longer.
     let live_before = matches!(before.phase, Phase::Leased { .. }) && !due;

@@ -43,6 +43,10 @@ pub(crate) fn all() -> Vec<Mutant> {
         mutant("error with code 0", Invariant::OneResultIffDone, error_with_code_0),
         mutant("lapse before a live heartbeat", Invariant::NothingEarly, lapse_before_live_heartbeat),
         mutant("absence judged", Invariant::NothingEarly, absence_judged).with(|setup| setup.one_attempt = true),
+        mutant("outage judged", Invariant::NothingEarly, outage_judged)
+            .with(|setup| (setup.one_attempt, setup.outage) = (true, true)),
+        mutant("outage excuses what ran out after it", Invariant::LateSettlerSameRecord, outage_excuses_more)
+            .with(|setup| setup.outage = true),
         mutant("token reused after release", Invariant::TokenSteps, token_reused_after_release),
         mutant("retry beyond maxAttempts", Invariant::AttemptsBounded, retry_beyond_max_attempts)
             .with(|setup| setup.one_attempt = true),
@@ -200,6 +204,14 @@ fn absence_judged(op: &Operation, command: &Command, now: Now) -> Decision {
             *expires_at = now.at;
         }
     })
+}
+
+fn outage_judged(op: &Operation, command: &Command, now: Now) -> Decision {
+    decide(op, command, Now { away_until: None, ..now })
+}
+
+fn outage_excuses_more(op: &Operation, command: &Command, now: Now) -> Decision {
+    decide(op, command, Now { away_until: now.away_until.map(|_| now.at), ..now })
 }
 
 fn absence_after_one_second(op: &Operation, command: &Command, now: Now) -> Decision {

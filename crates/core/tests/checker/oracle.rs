@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use operond_core::{
-    Any, Command, Complete, Completion, LeaseKey, Operation, Outcome, Phase, Rejection, State, Status, Timestamp,
+    Any, Command, Complete, Completion, LeaseKey, Now, Operation, Outcome, Phase, Rejection, State, Status, Timestamp,
 };
 
 use crate::world::{Observer, Standing};
@@ -104,12 +104,16 @@ pub(crate) fn queued_again(op: &Operation) -> bool {
     }
 }
 
+/// Whether a lease or grace that ran out at `at` is started anew: nobody was there to serve.
+pub(crate) fn missed(at: Timestamp, now: Now) -> bool {
+    now.at.since(at) > ABSENCE || now.away_until.is_some_and(|until| until > at)
+}
+
 /// Plays the due timers of an unfinished operation at `now`.
-pub(crate) fn fate(op: &Operation, now: Timestamp) -> Fate {
+pub(crate) fn fate(op: &Operation, now: Now) -> Fate {
     let mut op = op.clone();
-    let restart = |length: Duration| now.after(length);
+    let restart = |length: Duration| now.at.after(length);
     loop {
-        let missed = |at: Timestamp| now.since(at) > ABSENCE;
         let lapse = match op.phase {
             Phase::Leased { expires_at } => Some(expires_at),
             _ => None,
@@ -118,16 +122,16 @@ pub(crate) fn fate(op: &Operation, now: Timestamp) -> Fate {
             Phase::Queued { deadline, .. } => deadline,
             _ => None,
         };
-        let Some(first) = first_timer(&op).filter(|at| *at <= now) else { return Fate::GoesOn };
+        let Some(first) = first_timer(&op).filter(|at| *at <= now.at) else { return Fate::GoesOn };
         if op.run_deadline == Some(first) || queue == Some(first) {
             return Fate::EndedBy(DEADLINE_EXCEEDED);
         }
         if op.grace_deadline == Some(first) {
-            if !missed(first) {
+            if !missed(first, now) {
                 return Fate::EndedBy(CANCELLED);
             }
             op.grace_deadline = Some(restart(op.spec.cancel_grace));
-        } else if lapse == Some(first) && missed(first) {
+        } else if lapse == Some(first) && missed(first, now) {
             op.phase = Phase::Leased { expires_at: restart(lease_length(&op)) };
         } else if queued_again(&op) {
             let deadline = op.spec.queue_timeout.map(restart);

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use operond_core::{
-    Claim, Command, Digest, Kind, LeaseKey, LeaseSecret, NewOperation, Operation, Outcome, Phase, Retention, Spec,
+    Claim, Command, Digest, Kind, LeaseKey, LeaseSecret, NewOperation, Now, Operation, Outcome, Phase, Retention, Spec,
     Status, Timestamp, Token, Worker,
 };
 
-/// How the operation is created, and whether the clock may once go back under it.
+/// How the operation is created, and whether the clock may once go back under it, or what is stored be out of reach.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Setup {
     pub(crate) one_attempt: bool,
@@ -22,6 +22,7 @@ pub(crate) struct Setup {
     pub(crate) kept: bool,
     pub(crate) started: bool,
     pub(crate) clock_steps_back: bool,
+    pub(crate) outage: bool,
 }
 
 /// A state of the world.
@@ -29,6 +30,8 @@ pub(crate) struct Setup {
 pub(crate) struct World {
     pub(crate) op: Arc<Operation>,
     pub(crate) now: Timestamp,
+    /// Nobody could be served until then, and nobody has settled since.
+    pub(crate) away_until: Option<Timestamp>,
     pub(crate) seen: Observer,
 }
 
@@ -48,6 +51,7 @@ pub(crate) struct Observer {
     /// The complete, retry or release accepted since the newest lease was given: its reply may be lost.
     pub(crate) accepted: Option<Arc<Command>>,
     pub(crate) stepped_back: bool,
+    pub(crate) outage: bool,
 }
 
 /// What the observer knows of a lease that somebody shows.
@@ -67,7 +71,7 @@ impl Setup {
     /// Every combination that makes a difference.
     pub(crate) fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        for bits in 0..256_u32 {
+        for bits in 0..512_u32 {
             let bit = |index: u32| bits >> index & 1 == 1;
             let setup = Self {
                 one_attempt: bit(0),
@@ -78,6 +82,7 @@ impl Setup {
                 kept: bit(5),
                 started: bit(6),
                 clock_steps_back: bit(7),
+                outage: bit(8),
             };
             let pointless = [
                 setup.not_cancellable && setup.clean_up,
@@ -88,6 +93,8 @@ impl Setup {
                 setup.clock_steps_back && (setup.kept || setup.started || setup.not_cancellable),
                 // A run timeout that a step back prolongs only multiplies the same states.
                 setup.clock_steps_back && setup.run_timeout && !setup.one_attempt,
+                // An outage concerns leases and graces only.
+                setup.outage && (setup.kept || setup.started || setup.not_cancellable || setup.clock_steps_back),
             ];
             if !pointless.contains(&true) {
                 all.push(setup);
@@ -118,7 +125,7 @@ impl World {
         if setup.started {
             seen.note_lease(&op);
         }
-        Self { now: op.created_at, op: Arc::new(op), seen }
+        Self { now: op.created_at, away_until: None, op: Arc::new(op), seen }
     }
 
     /// Tells states apart by what can still make a difference: times are relative to now, tokens
@@ -149,14 +156,20 @@ impl World {
         if let Some(lease) = &op.lease {
             (lease.duration, lease.given_up, lease.answered).hash(&mut hasher);
         }
+        timer(self.away_until).hash(&mut hasher);
         let seen = &self.seen;
-        (seen.newest.is_some(), seen.older.is_some(), seen.void, seen.stepped_back).hash(&mut hasher);
+        (seen.newest.is_some(), seen.older.is_some(), seen.void, seen.stepped_back, seen.outage).hash(&mut hasher);
         hasher.finish()
     }
 
     /// The same operation at another time; nobody has settled it.
     pub(crate) fn at(&self, now: Timestamp) -> Self {
         Self { now, ..self.clone() }
+    }
+
+    /// What the store says of the time.
+    pub(crate) fn told(&self) -> Now {
+        Now { away_until: self.away_until, ..Now::at(self.now) }
     }
 }
 

@@ -14,6 +14,7 @@ use operond_core::{
 pub(crate) struct Bench {
     pub(crate) op: Operation,
     pub(crate) now: Timestamp,
+    away_until: Option<Timestamp>,
     leases: u8,
 }
 
@@ -48,7 +49,7 @@ impl Bench {
         change(&mut spec);
         let new = NewOperation { spec: Arc::new(spec), metadata: None, claim };
         let op = create(&new, OperationId::generate(1, [7; 13]), second(0));
-        Self { op, now: second(0), leases: 0 }
+        Self { op, now: second(0), away_until: None, leases: 0 }
     }
 
     /// Turns the clock to `seconds` after create; nobody settles.
@@ -69,6 +70,12 @@ impl Bench {
         self
     }
 
+    /// Nobody could be served until then.
+    pub(crate) fn away_until(&mut self, at: Timestamp) -> &mut Self {
+        self.away_until = Some(at);
+        self
+    }
+
     /// Decides and stores.
     pub(crate) fn ask(&mut self, command: &Command) -> Answer {
         let decision = self.decide(command);
@@ -81,7 +88,7 @@ impl Bench {
 
     /// Decides and stores nothing.
     pub(crate) fn decide(&self, command: &Command) -> Decision {
-        decide(&self.op, command, Now::at(self.now))
+        decide(&self.op, command, Now { away_until: self.away_until, ..Now::at(self.now) })
     }
 
     /// What is left when `command` removes it.

@@ -14,7 +14,7 @@ use operond_store::{Batch, CreateRequest as StoreCreate, Request, Store, SystemC
 use operond_store_sqlite::{Options as StoreOptions, SqliteStore};
 use tokio::task::JoinSet;
 
-use crate::support::{Server, claim, create, operations, text, work};
+use crate::support::{Random, Server, claim, create, operations, seed, text, work};
 
 /// What the server acknowledged of an operation.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +35,7 @@ const WORKERS: usize = 4;
 #[tokio::test(flavor = "multi_thread")]
 async fn f32_nothing_acknowledged_is_lost_in_a_hundred_kills() {
     let seed = seed();
-    let mut random = Random(seed);
+    let mut random = Random::of(seed, 0);
     let data = tempfile::tempdir().unwrap();
     load_ballast(data.path()).await;
     let mut server = Server::start_in(data.path(), &[]);
@@ -181,24 +181,4 @@ async fn load_ballast(data: &Path) {
         store.update(Arc::new(Batch { requests })).await.unwrap();
     }
     store.close().await.unwrap();
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("OPEROND_SEED").ok().map(|seed| seed.parse().expect("OPEROND_SEED is a number"));
-    let seed = given.unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
-    println!("OPEROND_SEED={seed}");
-    seed
-}
-
-/// A small generator (`SplitMix64`): the same seed kills at the same instants after each start.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }

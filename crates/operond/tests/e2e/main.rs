@@ -6,6 +6,7 @@ mod support;
 mod bad_database;
 mod bad_input;
 mod cancel;
+mod chaos;
 mod cli;
 mod crash;
 mod exec;

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use operond_proto::operond::v1::operation::{Result as Outcome, View};
 use operond_proto::operond::v1::operations_client::OperationsClient;
@@ -216,6 +216,36 @@ async fn types_that_one_server_is_given_are_soon_shown_by_the_other() {
     let shown =
         || async { http::call(&b.http, "GET", &path_of_it, &[], "").body.contains(r#""pages":3"#).then_some(()) };
     until(Duration::from_secs(2), "the other server shows it", shown).await;
+}
+
+/// FAILURES 9: what its questions to the database were answered before it stood still tells it no time.
+#[tokio::test(flavor = "multi_thread")]
+async fn f09_a_server_that_stood_still_gives_whole_leases_when_it_goes_on() {
+    const CLAIMS: usize = 15;
+    let (a, b) = Served::pair(&[]);
+    for _ in 0..5 {
+        for _ in 0..CLAIMS {
+            operations(&b.http).create(create("still")).await.unwrap();
+        }
+        work(&a.http).claim(ClaimRequest { wait: seconds(0), ..claim("connects") }).await.unwrap();
+        a.pause();
+        let request = CreateRequest { queue_timeout: seconds(2), ..create("passes") };
+        let id = operations(&b.http).create(request).await.unwrap().into_inner().id;
+        let passed = operations(&b.http).wait(WaitRequest { id, timeout: seconds(20) }).await.unwrap().into_inner();
+        a.resume();
+        let mut worker = work(&a.http);
+        let mut claimed = 0;
+        while claimed < CLAIMS {
+            let request = ClaimRequest { lease_duration: seconds(2), wait: seconds(0), ..claim("still") };
+            for claim in worker.claim(request).await.unwrap().into_inner().claims {
+                claimed += 1;
+                let (from, until) = (passed.finished_at.unwrap(), claim.lease_expires_at.unwrap());
+                let length =
+                    SystemTime::try_from(until).unwrap().duration_since(from.try_into().unwrap()).unwrap_or_default();
+                assert!(length >= Duration::from_secs(2), "the {claimed}th lease, of 2 s, lasts {length:?}");
+            }
+        }
+    }
 }
 
 /// Whose server stops in good order is answered, and goes on at the other server with all it has.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may unwrap, and so may what it calls: the panic is the report")]
 
 mod fixture;
+mod outage;
 mod outcome;
 mod overtaken;
 mod proxy;

@@ -3,6 +3,7 @@
 mod front;
 pub(crate) mod http;
 mod psql;
+mod random;
 pub(crate) mod sdk;
 pub(crate) mod served;
 mod server;
@@ -20,6 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub(crate) use front::Front;
 pub(crate) use psql::Psql;
+pub(crate) use random::{Random, seed};
 pub(crate) use served::Served;
 pub(crate) use server::{Server, command};
 

@@ -35,7 +35,8 @@ impl Psql {
         self.try_run(sql).unwrap_or_else(|| panic!("{sql} failed"))
     }
 
-    fn try_run(&mut self, sql: &str) -> Option<String> {
+    /// The same; none if they fail, or the session has ended.
+    pub(crate) fn try_run(&mut self, sql: &str) -> Option<String> {
         writeln!(self.child.stdin.as_mut().unwrap(), "{sql};\n\\echo {DONE}").ok()?;
         let mut rows = String::new();
         while self.answers.read_line(&mut rows).ok()? > 0 {

@@ -98,6 +98,16 @@ impl Served {
         self.child.wait().unwrap()
     }
 
+    /// Freezes it: its connections stay open, nothing answers.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Undoes [`Served::pause`].
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

@@ -2,6 +2,7 @@
 
 mod banner;
 mod cli;
+mod copy;
 mod demo;
 mod exec;
 mod migrate;

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use operond_store::{Store, SystemClock};
-use operond_store_postgres::{Options as PostgresOptions, PostgresStore};
-use operond_store_sqlite::{Options as SqliteOptions, SqliteStore};
+use operond_store::{Archive, Store, SystemClock};
+use operond_store_postgres::{Options as PostgresOptions, PostgresArchive, PostgresStore};
+use operond_store_sqlite::{Options as SqliteOptions, SqliteArchive, SqliteStore};
 use tracing::warn;
 
 /// Where operations are kept.
@@ -18,6 +18,17 @@ pub(crate) enum Address {
     Sqlite(PathBuf),
     /// A database for as many servers as share it: a URL as libpq has it.
     Postgres(String),
+}
+
+/// What is to be done with a store that is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It is there, and stays as it is.
+    Read,
+    /// It is made where that is a matter of making a file.
+    Write,
+    /// What [`Access::Write`] would find; but it stays as it is, and nothing is made.
+    Look,
 }
 
 impl FromStr for Address {
@@ -72,6 +83,40 @@ impl Address {
                 Ok(Arc::new(store))
             }
         }
+    }
+}
+
+impl Address {
+    /// As it may be given again, but for a password.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Self::Postgres(_) => self.to_string(),
+        }
+    }
+
+    /// Whether both are one file, by whatever names. Two URLs of one database may differ in anything;
+    /// there the stores themselves are asked.
+    pub(crate) fn is_same_file(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sqlite(one), Self::Sqlite(other)) => {
+                one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+            }
+            _ => self == other,
+        }
+    }
+
+    /// Opens the store to be copied from or to.
+    pub(crate) async fn archive(&self, access: Access) -> Result<Arc<dyn Archive>> {
+        Ok(match self {
+            Self::Sqlite(path) => Arc::new(match access {
+                Access::Read => SqliteArchive::open_untouched(path)?,
+                Access::Look if path.exists() => SqliteArchive::open_untouched(path)?,
+                Access::Look => SqliteArchive::imagine(path)?,
+                Access::Write => SqliteArchive::open(path)?,
+            }),
+            Self::Postgres(url) => Arc::new(PostgresArchive::open(url).await?),
+        })
     }
 }
 

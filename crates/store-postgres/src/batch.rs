@@ -3,20 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, try_join, try_join_all, try_join3};
+use futures::future::try_join;
 use operond_core::{Gone, KeyRecord, Operation, OperationId, Tenant, Timestamp};
-use operond_store::columns::{FACTS, KEY, PLACE, Place, SPEC, write_facts, write_key, write_place, write_spec};
 use operond_store::pack::Packed;
-use operond_store::{Applied, Batch, ClaimWant, Missing, News, OperationWrite, Rows, Wants};
+use operond_store::{Applied, Batch, ClaimWant, KeyWrite, Missing, News, OperationWrite, Rows, Wants};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
-use crate::columns::{self, Arrays, id_in, read_id};
+use crate::columns::{self, id_in, read_id};
 use crate::fault::Fault;
-use crate::keys::{self, KeyArrays, Scope, sql_limit};
+use crate::keys::{self, Scope, sql_limit};
 use crate::session::Session;
 use crate::set_aside::SetAside;
 use crate::time::Time;
+use crate::writes::{self, Write, Writes};
 use crate::{sql, tombstones};
 
 /// What a batch needs beside its connection.
@@ -80,40 +80,28 @@ impl Judged {
     /// the first statement that fails, and then commits nothing.
     pub(crate) async fn commit(&self, session: &Session, stream: &str, n: i64) -> Result<(), Fault> {
         let at = self.applied.at;
-        let writes = match Writes::of(self, at) {
-            Ok(writes) => writes,
-            Err(fault) => return Err(self.abandon(session, fault).await),
-        };
+        let writes = self.writes()?;
         let mut statements = writes.statements();
         let (n, micros, news) = (n, at.micros(), News::of(&self.applied).pack());
         statements.push(Write { sql: &sql::INSERT_NEWS, parameters: vec![&stream, &n, &micros, &news], rows: 1 });
-        let mut prepared = Vec::with_capacity(statements.len());
-        for write in &statements {
-            match session.prepared(write.sql).await {
-                Ok(statement) => prepared.push(statement),
-                Err(error) => return Err(self.abandon(session, error.into()).await),
-            }
-        }
-        let executed = prepared.iter().zip(&statements).map(|(statement, write)| write.execute(session, statement));
-        let begin = async { if self.begun { Ok(()) } else { session.client.batch_execute("BEGIN").await } };
-        // Sent in this order without waiting in between.
-        let ((), rows, ()) = try_join3(begin, try_join_all(executed), session.client.batch_execute("COMMIT")).await?;
-        let expected = statements.iter().map(|write| write.rows);
-        for ((rows, expected), write) in rows.into_iter().zip(expected).zip(&statements) {
-            if rows != expected {
-                // The rows were locked, so this cannot be. What is stored now is not what was answered for.
-                return Err(Fault::Broken(format!("{rows} rows instead of {expected} were written by {}", write.sql)));
-            }
-        }
-        Ok(())
+        writes::commit(session, &statements, self.begun).await
     }
 
-    /// Ends the transaction, of whose writes nothing was sent: the connection is to be used again.
-    async fn abandon(&self, session: &Session, fault: Fault) -> Fault {
-        if !self.begun || fault.ends_the_connection() {
-            return fault;
+    fn writes(&self) -> Result<Writes<'_>, Fault> {
+        let mut writes = Writes::new();
+        let mut sorted: Vec<OperationWrite<'_>> = self.rows.writes().collect();
+        // Neighbours in the indexes are written one after the other.
+        sorted.sort_unstable_by(|a, b| a.operation.id.cmp(&b.operation.id));
+        for write in &sorted {
+            writes.operation(write, self.applied.at)?;
         }
-        session.client.batch_execute("ROLLBACK").await.err().map_or(fault, Fault::from)
+        let mut keys: Vec<KeyWrite<'_>> = self.rows.key_writes().collect();
+        keys.sort_unstable_by(|a, b| (a.tenant, a.key).cmp(&(b.tenant, b.key)));
+        for write in &keys {
+            let there = self.keys.contains(&(write.tenant.clone(), write.key.clone()));
+            if there { writes.other_keys.push(write) } else { writes.new_keys.push(write) }
+        }
+        Ok(writes)
     }
 }
 
@@ -308,127 +296,6 @@ impl Turns {
             }
         }
         taken
-    }
-}
-
-/// Everything that a batch writes, as arrays.
-struct Writes<'o> {
-    inserted: Arrays<'o>,
-    specs: Arrays<'o>,
-    updated: Arrays<'o>,
-    removed: Vec<&'o str>,
-    removed_revisions: Vec<i64>,
-    buried: Vec<&'o str>,
-    buried_tenants: Vec<&'o str>,
-    buried_how: Vec<i64>,
-    buried_at: Vec<i64>,
-    new_keys: KeyArrays<'o>,
-    other_keys: KeyArrays<'o>,
-    counts: [u64; 2],
-}
-
-/// A statement to be carried out, and how many rows it must write.
-struct Write<'w> {
-    sql: &'static str,
-    parameters: Vec<&'w (dyn ToSql + Sync)>,
-    rows: u64,
-}
-
-impl Write<'_> {
-    fn execute<'a>(
-        &'a self,
-        session: &'a Session,
-        statement: &'a Statement,
-    ) -> BoxFuture<'a, Result<u64, tokio_postgres::Error>> {
-        Box::pin(session.client.execute(statement, &self.parameters))
-    }
-}
-
-impl<'o> Writes<'o> {
-    fn of(judged: &'o Judged, now: Timestamp) -> Result<Self, Fault> {
-        let mut writes = Self {
-            inserted: Arrays::of(&[KEY, PLACE, FACTS]),
-            specs: Arrays::of(&[sql::ID, SPEC]),
-            updated: Arrays::of(&[sql::ID, sql::PREVIOUS, PLACE, FACTS]),
-            removed: Vec::new(),
-            removed_revisions: Vec::new(),
-            buried: Vec::new(),
-            buried_tenants: Vec::new(),
-            buried_how: Vec::new(),
-            buried_at: Vec::new(),
-            new_keys: KeyArrays::default(),
-            other_keys: KeyArrays::default(),
-            counts: [0; 2],
-        };
-        let mut sorted: Vec<OperationWrite<'o>> = judged.rows.writes().collect();
-        // Neighbours in the indexes are written one after the other.
-        sorted.sort_unstable_by(|a, b| a.operation.id.cmp(&b.operation.id));
-        for write in &sorted {
-            writes.operation(write, now)?;
-        }
-        let mut keys: Vec<_> = judged.rows.key_writes().collect();
-        keys.sort_unstable_by(|a, b| (a.tenant, a.key).cmp(&(b.tenant, b.key)));
-        for write in &keys {
-            let there = judged.keys.contains(&(write.tenant.clone(), write.key.clone()));
-            if there { writes.other_keys.push(write) } else { writes.new_keys.push(write) }
-        }
-        Ok(writes)
-    }
-
-    fn operation(&mut self, write: &OperationWrite<'o>, now: Timestamp) -> Result<(), Fault> {
-        use operond_store::columns::Sink as _;
-
-        let operation: &'o Operation = write.operation;
-        match (write.previous, write.gone) {
-            (None, None) => {
-                self.counts[0] += 1;
-                write_key(operation, &mut self.inserted)?;
-                write_place(Place::of(operation, now), &mut self.inserted)?;
-                write_facts(operation, &mut self.inserted)?;
-                self.specs.text(Some(operation.id.as_str()))?;
-                write_spec(&operation.spec, &mut self.specs)?;
-            }
-            (Some(previous), None) => {
-                self.counts[1] += 1;
-                self.updated.text(Some(operation.id.as_str()))?;
-                self.updated.number(Some(previous.cast_signed()))?;
-                write_place(Place::of(operation, now), &mut self.updated)?;
-                write_facts(operation, &mut self.updated)?;
-            }
-            (previous, Some(gone)) => {
-                if let Some(previous) = previous {
-                    self.removed.push(operation.id.as_str());
-                    self.removed_revisions.push(previous.cast_signed());
-                }
-                self.buried.push(operation.id.as_str());
-                self.buried_tenants.push(operation.spec.tenant.as_str());
-                self.buried_how.push(tombstones::code(gone));
-                self.buried_at.push(now.micros());
-            }
-        }
-        Ok(())
-    }
-
-    /// What is to be carried out, in order.
-    fn statements(&self) -> Vec<Write<'_>> {
-        let mut statements: Vec<Write<'_>> = Vec::new();
-        let mut add = |sql: &'static str, parameters, rows: u64| {
-            if rows > 0 {
-                statements.push(Write { sql, parameters, rows });
-            }
-        };
-        let [inserted, updated] = self.counts;
-        let removed = self.removed.len() as u64;
-        add(&sql::INSERT_OPERATIONS, self.inserted.parameters(), inserted);
-        add(&sql::INSERT_SPECS, self.specs.parameters(), inserted);
-        add(&sql::UPDATE_OPERATIONS, self.updated.parameters(), updated);
-        add(&sql::DELETE_OPERATIONS, vec![&self.removed, &self.removed_revisions], removed);
-        add(&sql::DELETE_SPECS, vec![&self.removed], removed);
-        let buried = vec![&self.buried as _, &self.buried_tenants as _, &self.buried_how as _, &self.buried_at as _];
-        add(&sql::PUT_TOMBSTONES, buried, self.buried.len() as u64);
-        add(&sql::INSERT_KEYS, self.new_keys.parameters(), self.new_keys.len() as u64);
-        add(&sql::UPDATE_KEYS, self.other_keys.parameters(), self.other_keys.len() as u64);
-        statements
     }
 }
 

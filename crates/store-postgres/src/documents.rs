@@ -3,6 +3,7 @@
 use operond_core::Timestamp;
 use operond_store::{Collection, Document, DocumentWrite, Stale};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::fault::Fault;
 use crate::session::Session;
@@ -17,6 +18,31 @@ pub(crate) fn read(row: &Row, collection: Collection) -> Result<Document, Fault>
         modified_at: Timestamp::from_micros(row.try_get(2)?),
         bytes: row.try_get::<_, &[u8]>(3)?.into(),
     })
+}
+
+/// A document as the columns of its row.
+pub(crate) struct Values<'d> {
+    collection: i64,
+    name: &'d str,
+    version: i64,
+    modified_at: i64,
+    bytes: &'d [u8],
+}
+
+impl<'d> Values<'d> {
+    pub(crate) fn of(document: &'d Document) -> Self {
+        Self {
+            collection: document.collection.code().into(),
+            name: &document.name,
+            version: document.version.cast_signed(),
+            modified_at: document.modified_at.micros(),
+            bytes: &document.bytes,
+        }
+    }
+
+    pub(crate) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+        vec![&self.collection, &self.name, &self.version, &self.modified_at, &self.bytes]
+    }
 }
 
 /// Writes all of them, in a transaction that is open, or finds out why they are not to be written.
@@ -37,9 +63,7 @@ pub(crate) async fn write(
         };
         let sql = if found == 0 { &sql::INSERT_DOCUMENT } else { &sql::UPDATE_DOCUMENT };
         let statement = session.prepared(sql).await?;
-        let (version, modified_at) = (document.version.cast_signed(), document.modified_at.micros());
-        let parameters = [&collection as _, &name as _, &version as _, &modified_at as _, &&*document.bytes as _];
-        session.client.execute(&statement, &parameters).await?;
+        session.client.execute(&statement, &Values::of(&document).parameters()).await?;
         written.push(document);
     }
     Ok(Ok(written))

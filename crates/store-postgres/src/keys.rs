@@ -25,7 +25,8 @@ pub(crate) async fn load(session: &Session, wanted: &[Scope]) -> Result<HashMap<
     rows.iter().map(read).collect()
 }
 
-fn read(row: &Row) -> Result<(Scope, KeyRecord), Fault> {
+/// One key, out of a row of [`sql::LOCK_KEYS`].
+pub(crate) fn read(row: &Row) -> Result<(Scope, KeyRecord), Fault> {
     let (tenant, key): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
     let damage = |cause: Cause| Damage::of(format!("idempotency key {key:?} of tenant {tenant:?}"), cause);
     let scope = || Ok::<_, Cause>((Tenant::parse("tenant", tenant)?, IdempotencyKey::parse("key", key)?));

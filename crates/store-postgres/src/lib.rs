@@ -20,6 +20,7 @@
 //! batches (that is the engine's), a cache, or a manager of the database.
 
 mod address;
+mod archive;
 mod batch;
 #[cfg(feature = "cluster")]
 pub mod cluster;
@@ -39,6 +40,7 @@ mod sql;
 mod time;
 mod tombstones;
 mod watch;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,13 +55,14 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 pub use address::without_password;
+pub use archive::PostgresArchive;
 pub use durability::Durability;
 pub use migrate::Schema;
 pub use open::{OpenError, Options};
 
 use fault::Fault;
 use lane::Lanes;
-use presence::Presence;
+use presence::{ABSENT_AFTER, Presence};
 use session::Connector;
 use time::Time;
 use watch::Told;
@@ -237,14 +240,21 @@ impl Inner {
 
     /// Notes how late it was, then ends every connection.
     async fn close(&self) -> Result<(), Fault> {
-        let latest = self.lanes.written_at();
-        let noted = match self.reader().await {
-            Ok(client) => client.execute(sql::NOTE_TIME.as_str(), &[&latest]).await.map(drop).map_err(Fault::from),
-            Err(fault) => Err(fault),
-        };
+        let noted = self.leave().await;
         self.lanes.close();
         self.pool.close();
         self.connector.ended().await;
         noted
+    }
+
+    /// Its streams stay, so that others read the last of what was written; but it looks as long gone as
+    /// it must be for the store to be copied.
+    async fn leave(&self) -> Result<(), Fault> {
+        let client = self.reader().await?;
+        client.execute(sql::NOTE_TIME.as_str(), &[&self.lanes.written_at()]).await?;
+        let streams: Vec<String> = self.presence.written().into_iter().map(|(id, _)| id).collect();
+        let seen_at = self.time.now().at.before(ABSENT_AFTER).micros();
+        client.execute(sql::TOUCH_STREAMS.as_str(), &[&streams, &seen_at]).await?;
+        Ok(())
     }
 }

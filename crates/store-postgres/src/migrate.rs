@@ -85,9 +85,10 @@ fn number(steps: usize) -> i64 {
     i64::try_from(steps).unwrap_or(i64::MAX)
 }
 
-/// The one row about the store itself.
+/// The one row about the store itself. `copy_source` is what it was copied from, `copy_place`
+/// (packed) how far that is, until it is finished: before, no server opens it.
 const META: &str = "CREATE TABLE IF NOT EXISTS operond_meta (\
     only_one boolean PRIMARY KEY CHECK (only_one), seal_key bytea NOT NULL, last_stored bigint, \
-    version bigint NOT NULL, serves bigint NOT NULL)";
+    version bigint NOT NULL, serves bigint NOT NULL, copy_source text, copy_place bytea)";
 const FIRST_META: &str = "INSERT INTO operond_meta (only_one, seal_key, version, serves) VALUES (true, $1, 0, 0) \
     ON CONFLICT (only_one) DO NOTHING";

@@ -105,6 +105,16 @@ pub enum OpenError {
         /// The newest version known here.
         known: i64,
     },
+    /// A copy into it was begun and not finished.
+    #[error(
+        "{url} is an unfinished copy of {source_name}; finish it before it is served: operond copy --from … --to {url}"
+    )]
+    Unfinished {
+        /// The database.
+        url: String,
+        /// What is copied.
+        source_name: String,
+    },
     /// It refused something else.
     #[error("cannot {doing} {url}: {why}")]
     Failed {
@@ -134,10 +144,12 @@ pub(crate) async fn open(url: &str, options: Options, given: Given) -> Result<Po
         let url = shown.clone();
         move |error: tokio_postgres::Error| OpenError::Failed { url, doing, why: chain(&error) }
     };
-    let session = connect(&connector).await?;
-    check(schema(&session).await.map_err(failed("read the schema of"))?, &shown)?;
+    let session = session(&connector).await?;
     let durability = Durability::read(&session).await.map_err(failed("read the settings of"))?;
     let meta = Meta::read(&session).await.map_err(failed("read"))?;
+    if let Some(source_name) = meta.unfinished {
+        return Err(OpenError::Unfinished { url: shown, source_name });
+    }
     let time = Arc::new(match given {
         Some(given) => given(meta.last_stored),
         None => Time::of_database(meta.now, meta.last_stored),
@@ -179,6 +191,19 @@ pub(crate) async fn migrate_up(url: &str) -> Result<usize, OpenError> {
             Err(error) => return Err(OpenError::Failed { url: shown, doing: "migrate", why: chain(&error) }),
         }
     }
+}
+
+/// A connection to the database at `url`, whose schema this release serves.
+pub(crate) async fn session(connector: &Connector) -> Result<Session, OpenError> {
+    let session = connect(connector).await?;
+    let shown = &connector.address().shown;
+    let failed = |error: tokio_postgres::Error| OpenError::Failed {
+        url: shown.clone(),
+        doing: "read the schema of",
+        why: chain(&error),
+    };
+    check(schema(&session).await.map_err(failed)?, shown)?;
+    Ok(session)
 }
 
 /// How the schema of the database at `url` stands.
@@ -254,6 +279,8 @@ fn pool(connector: &Connector, readers: usize) -> Pool {
 struct Meta {
     seal_key: [u8; 32],
     last_stored: Option<Timestamp>,
+    /// What it is an unfinished copy of.
+    unfinished: Option<String>,
     now: Timestamp,
 }
 
@@ -261,16 +288,20 @@ impl Meta {
     async fn read(session: &Session) -> Result<Self, tokio_postgres::Error> {
         let row = session.client.query_one(sql::META.as_str(), &[]).await?;
         let now = session.client.query_one(sql::NOW.as_str(), &[]).await?;
-        let mut seal_key = [0; 32];
-        let stored: &[u8] = row.try_get(0)?;
-        let length = stored.len().min(seal_key.len());
-        seal_key[..length].copy_from_slice(&stored[..length]);
         Ok(Self {
-            seal_key,
+            seal_key: seal_key(row.try_get(0)?),
             last_stored: row.try_get::<_, Option<i64>>(1)?.map(Timestamp::from_micros),
+            unfinished: row.try_get::<_, Option<&[u8]>>(3)?.map(|_place| row.try_get(2)).transpose()?,
             now: Timestamp::from_micros(now.try_get(0)?),
         })
     }
+}
+
+pub(crate) fn seal_key(stored: &[u8]) -> [u8; 32] {
+    let mut seal_key = [0; 32];
+    let length = stored.len().min(seal_key.len());
+    seal_key[..length].copy_from_slice(&stored[..length]);
+    seal_key
 }
 
 /// Most requests in one transaction: it holds its rows' locks for as long as it takes.

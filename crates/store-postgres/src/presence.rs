@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::durability::Durability;
 
@@ -108,3 +109,6 @@ impl Drop for Stream {
         self.presence.streams().remove(&self.id);
     }
 }
+
+/// A server that was not heard of for so long serves no more: it says that it is there every few seconds.
+pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(30);

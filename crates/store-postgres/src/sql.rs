@@ -150,9 +150,37 @@ statements! {
     FORGET_STREAM_NEWS = "DELETE FROM news WHERE stream = ANY($1)";
     FORGET_STREAMS = "DELETE FROM streams WHERE id = ANY($1) AND seen_at < $2";
 
-    META = "SELECT seal_key, last_stored FROM operond_meta WHERE only_one";
+    META = "SELECT seal_key, last_stored, copy_source, copy_place FROM operond_meta WHERE only_one";
     NOTE_TIME = "UPDATE operond_meta SET last_stored = greatest(last_stored, nullif($1::bigint, 0)) WHERE only_one";
     NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+
+    /// Everything there is, in the order of its keys, behind one of them; the columns as those who read
+    /// one row have them, and then what they know already.
+    OPERATIONS_BEHIND = format!(
+        "SELECT {}, {} FROM operations o JOIN specs s ON s.id = o.id WHERE o.id > $1 ORDER BY o.id LIMIT $2",
+        all("o"), spec("s")
+    );
+    TOMBSTONES_BEHIND = "SELECT id, tenant, gone, at FROM tombstones WHERE id > $1 ORDER BY id LIMIT $2";
+    KEYS_BEHIND =
+        "SELECT tenant, key, operation, created_at, fingerprint FROM keys WHERE (tenant, key) > ($1, $2) \
+         ORDER BY tenant, key LIMIT $3";
+    DOCUMENTS_BEHIND =
+        "SELECT name, version, modified_at, bytes, collection FROM documents WHERE (collection, name) > ($1, $2) \
+         ORDER BY collection, name LIMIT $3";
+    COUNTS =
+        "SELECT (SELECT count(*) FROM operations), (SELECT count(*) FROM tombstones), (SELECT count(*) FROM keys), \
+         (SELECT count(*) FROM documents)";
+    /// The store itself. What a server wrote last is noted in its news at once, in its one row now and then.
+    STANDING =
+        "SELECT seal_key, greatest(last_stored, (SELECT max(at) FROM news)), copy_source, copy_place, \
+         (SELECT max(seen_at) FROM streams) FROM operond_meta WHERE only_one";
+    /// The mark of an unfinished copy, locked, and the newest instant of what is copied.
+    LOCK_COPY = "SELECT last_stored FROM operond_meta WHERE only_one AND copy_place IS NOT NULL FOR UPDATE";
+    BEGIN_COPY =
+        "UPDATE operond_meta SET seal_key = $1, last_stored = $2, copy_source = $3, copy_place = $4 \
+         WHERE only_one AND copy_place IS NULL";
+    MOVE_COPY = "UPDATE operond_meta SET copy_place = $1 WHERE only_one";
+    FINISH_COPY = "UPDATE operond_meta SET copy_place = NULL WHERE only_one AND copy_place IS NOT NULL";
 }
 
 /// An operation's id beside what is written of it.

@@ -173,11 +173,11 @@ mod tests {
     #[test]
     fn an_outage_lasts_until_those_who_waited_had_a_moment() {
         let mut reading = reading();
-        reading.read(at(1), 2 * SECOND);
+        reading.read(Asked(2 * SECOND), at(1), 2 * SECOND);
         assert_eq!(reading.now(2 * SECOND).away_until, None, "a second without a reading is none");
-        reading.read(at(9), 10 * SECOND);
+        reading.read(Asked(10 * SECOND), at(9), 10 * SECOND);
         assert_eq!(reading.now(10 * SECOND).away_until, Some(at(9).after(COME_BACK)));
-        reading.read(at(10), 11 * SECOND);
+        reading.read(Asked(11 * SECOND), at(10), 11 * SECOND);
         assert_eq!(reading.now(11 * SECOND).away_until, Some(at(9).after(COME_BACK)), "it stays");
     }
 

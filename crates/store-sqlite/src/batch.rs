@@ -120,7 +120,7 @@ fn write(connection: &Connection, rows: &Rows, places: &HashMap<OperationId, Pla
                 update(connection, operation, previous, places.get(&operation.id).copied(), now.at)?;
             }
             (Some(previous), Some(gone)) => remove(connection, operation, previous, gone, now.at)?,
-            (None, Some(gone)) => bury(connection, operation, gone, now.at)?,
+            (None, Some(gone)) => bury(connection, &operation.id, &operation.spec.tenant, gone, now.at)?,
         }
     }
     let mut wrote = !writes.is_empty();

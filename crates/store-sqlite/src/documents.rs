@@ -45,7 +45,8 @@ fn version(connection: &Connection, write: &DocumentWrite) -> rusqlite::Result<u
     Ok(version.unwrap_or(0).cast_unsigned())
 }
 
-fn put_one(connection: &Connection, document: &Document) -> rusqlite::Result<()> {
+/// Writes one as it is, in place of one that may be there.
+pub(crate) fn put_one(connection: &Connection, document: &Document) -> rusqlite::Result<()> {
     connection.prepare_cached(sql::PUT_DOCUMENT)?.execute(params![
         document.collection.code(),
         &*document.name,
@@ -56,7 +57,8 @@ fn put_one(connection: &Connection, document: &Document) -> rusqlite::Result<()>
     Ok(())
 }
 
-fn document(row: &Row<'_>, collection: Collection) -> rusqlite::Result<Document> {
+/// One document, out of the first columns of a row.
+pub(crate) fn document(row: &Row<'_>, collection: Collection) -> rusqlite::Result<Document> {
     Ok(Document {
         collection,
         name: row.get_ref(0)?.as_str()?.into(),

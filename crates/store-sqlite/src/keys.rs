@@ -19,7 +19,8 @@ pub(crate) fn load(connection: &Connection, tenant: &Tenant, key: &IdempotencyKe
     Ok(Some(record(row).map_err(damage)?))
 }
 
-fn record(row: &Row<'_>) -> Result<KeyRecord, Cause> {
+/// What a key stands for, out of the first columns of its row.
+pub(crate) fn record(row: &Row<'_>) -> Result<KeyRecord, Cause> {
     Ok(KeyRecord {
         operation: OperationId::parse("operation", row.get_ref(0)?.as_str()?)?,
         created_at: Timestamp::from_micros(row.get(1)?),

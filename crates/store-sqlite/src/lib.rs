@@ -16,6 +16,7 @@
 //! What it is not: a place for rules (`operond_core` has them), a queue that groups requests into
 //! batches (that is the engine's), or a cache.
 
+mod archive;
 mod batch;
 mod claims;
 mod columns;
@@ -46,6 +47,7 @@ use operond_store::{
     Page, Properties, Stale, Store,
 };
 
+pub use archive::SqliteArchive;
 pub use open::{OpenError, Options};
 
 use health::Health;

@@ -81,6 +81,20 @@ pub enum OpenError {
         /// The database.
         path: PathBuf,
     },
+    /// It is not there, and was only to be read.
+    #[error("there is no file {}", path.display())]
+    NotThere {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// A copy into it was begun and not finished.
+    #[error("{} is an unfinished copy of {source_name}; finish it before it is served: operond copy --from … --to sqlite:{}", path.display(), path.display())]
+    Unfinished {
+        /// The database.
+        path: PathBuf,
+        /// What is copied.
+        source_name: String,
+    },
     /// A newer release wrote it.
     #[error(
         "{} was written by a newer release: its schema has version {found}, this release knows {known}; use the newer release",
@@ -139,6 +153,9 @@ pub(crate) fn open(path: &Path, options: Options, clock: impl Clock) -> Result<S
     place.make_file()?;
     let mut connection = place.database()?;
     let meta = place.sqlite("read", meta::load(&connection, &fresh_key()))?;
+    if let Some((source_name, Some(_))) = meta.copy {
+        return Err(OpenError::Unfinished { path: place.path, source_name });
+    }
     let time = StoreTime::new(clock, meta.last_stored);
     let clock_stepped = time.stepped();
 
@@ -184,14 +201,14 @@ pub(crate) fn open(path: &Path, options: Options, clock: impl Clock) -> Result<S
 
 /// The files of one store.
 #[derive(Debug)]
-struct Location {
-    path: PathBuf,
+pub(crate) struct Location {
+    pub(crate) path: PathBuf,
     directory: PathBuf,
 }
 
 impl Location {
     /// Two names of one file, such as a link, must lead to one lock.
-    fn find(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn find(path: &Path) -> Result<Self, OpenError> {
         let not_a_file = || OpenError::NotAFile { path: path.to_owned() };
         let name = path.file_name().ok_or_else(not_a_file)?;
         let directory = match path.parent() {
@@ -212,7 +229,7 @@ impl Location {
 
     /// The lock is a file of its own: closing any other handle of the database file would drop the
     /// locks that SQLite holds on it in this process. The system drops it with the process.
-    fn lock(&self) -> Result<File, OpenError> {
+    pub(crate) fn lock(&self) -> Result<File, OpenError> {
         let mut name = OsString::from(&self.path);
         name.push(".lock");
         let lock = PathBuf::from(name);
@@ -228,7 +245,7 @@ impl Location {
 
     /// The file holds secrets (leases, the seal key): nobody else may read it, nor the log, which
     /// SQLite makes with the same rights.
-    fn make_file(&self) -> Result<(), OpenError> {
+    pub(crate) fn make_file(&self) -> Result<(), OpenError> {
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -237,17 +254,9 @@ impl Location {
     }
 
     /// The writer's connection, of the newest schema.
-    fn database(&self) -> Result<Connection, OpenError> {
+    pub(crate) fn database(&self) -> Result<Connection, OpenError> {
         let connection = self.connect()?;
-        let fresh = self.sqlite("read", is_fresh(&connection))?;
-        let ours = self.sqlite("read", application_id(&connection))? == migrate::APPLICATION_ID;
-        if !fresh && !ours {
-            return Err(OpenError::Foreign { path: self.path.clone() });
-        }
-        let found = self.sqlite("read", migrate::version(&connection))?;
-        if found > STEPS.len() {
-            return Err(self.newer(found));
-        }
+        let fresh = self.is_fresh_or_ours(&connection)?;
         self.sqlite("set up", set_up(&connection, fresh))?;
         self.sqlite("set up", common_pragmas(&connection))?;
         migrate(&connection, STEPS).map_err(|error| match error {
@@ -256,6 +265,48 @@ impl Location {
         })?;
         self.sqlite("set up", connection.pragma_update(None, "cache_size", WRITER_CACHE_KIB))?;
         Ok(connection)
+    }
+
+    pub(crate) fn must_exist(&self) -> Result<(), OpenError> {
+        if self.path.exists() { Ok(()) } else { Err(OpenError::NotThere { path: self.path.clone() }) }
+    }
+
+    /// A connection that leaves the file as it is, whatever is done over it: with the newest schema,
+    /// in a transaction that is not to be committed.
+    pub(crate) fn untouched(&self) -> Result<Connection, OpenError> {
+        let connection = self.connect()?;
+        self.is_fresh_or_ours(&connection)?;
+        self.pretend(connection)
+    }
+
+    /// The same for a file that is not there: in memory.
+    pub(crate) fn imagined(&self) -> Result<Connection, OpenError> {
+        let connection = self.sqlite("imagine", Connection::open_in_memory())?;
+        self.pretend(connection)
+    }
+
+    fn pretend(&self, connection: Connection) -> Result<Connection, OpenError> {
+        let begin = || {
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            migrate::pretend(&connection, STEPS)
+        };
+        self.sqlite("read", begin())?;
+        Ok(connection)
+    }
+
+    /// Says whether nothing was ever stored in it; refuses what this release cannot read.
+    fn is_fresh_or_ours(&self, connection: &Connection) -> Result<bool, OpenError> {
+        let fresh = self.sqlite("read", is_fresh(connection))?;
+        let ours = self.sqlite("read", application_id(connection))? == migrate::APPLICATION_ID;
+        if !fresh && !ours {
+            return Err(OpenError::Foreign { path: self.path.clone() });
+        }
+        let found = self.sqlite("read", migrate::version(connection))?;
+        if found > STEPS.len() {
+            return Err(self.newer(found));
+        }
+        Ok(fresh)
     }
 
     fn reader_connection(&self) -> Result<Connection, OpenError> {
@@ -277,7 +328,7 @@ impl Location {
         self.sqlite("open", Connection::open_with_flags(&self.path, flags))
     }
 
-    fn sqlite<T>(&self, doing: &'static str, result: rusqlite::Result<T>) -> Result<T, OpenError> {
+    pub(crate) fn sqlite<T>(&self, doing: &'static str, result: rusqlite::Result<T>) -> Result<T, OpenError> {
         result.map_err(|source| self.failed(doing, source))
     }
 
@@ -339,7 +390,7 @@ pub(crate) fn common_pragmas(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn fresh_key() -> [u8; 32] {
+pub(crate) fn fresh_key() -> [u8; 32] {
     let mut key = [0; 32];
     getrandom::fill(&mut key).expect("the system gives random bytes");
     key

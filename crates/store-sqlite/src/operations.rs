@@ -5,7 +5,7 @@ use std::sync::Arc;
 use operond_core::{Gone, Operation, OperationId, Tenant, Timestamp};
 use operond_store::Cause;
 use operond_store::columns::{Place, write_facts, write_key, write_place, write_spec};
-use rusqlite::{Connection, OptionalExtension, Statement, params};
+use rusqlite::{Connection, Row, Statement, params};
 
 use crate::columns::{self, Binder};
 use crate::fault::{Damage, Fault};
@@ -32,16 +32,19 @@ pub(crate) fn load_for_list(statement: &mut Statement<'_>, seq: i64, id: &str) -
 /// What became of an operation that is not there.
 pub(crate) fn tombstone(connection: &Connection, id: &OperationId) -> Result<Option<(Tenant, Gone)>, Fault> {
     let mut statement = connection.prepare_cached(sql::TOMBSTONE)?;
-    let row = statement.query_row([id.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
-    let Some((tenant, gone)) = row.optional()? else { return Ok(None) };
-    let damage = |cause: Cause| Damage::of_operation(id, cause);
-    let tenant = Tenant::parse("tenant", &tenant).map_err(|invalid| damage(invalid.into()))?;
-    let gone = match gone {
-        DELETED => Gone::Deleted,
-        EXPIRED => Gone::Expired,
-        _ => return Err(damage("it went in an unknown way".into()).into()),
-    };
-    Ok(Some((tenant, gone)))
+    let mut rows = statement.query([id.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(how(row).map_err(|cause| Damage::of_operation(id, cause))?))
+}
+
+/// Whose an operation was and how it went, out of the first columns of its tombstone.
+pub(crate) fn how(row: &Row<'_>) -> Result<(Tenant, Gone), Cause> {
+    let tenant = Tenant::parse("tenant", row.get_ref(0)?.as_str()?)?;
+    match row.get(1)? {
+        DELETED => Ok((tenant, Gone::Deleted)),
+        EXPIRED => Ok((tenant, Gone::Expired)),
+        _ => Err("it went in an unknown way".into()),
+    }
 }
 
 /// Takes the next operations whose timers are due out of `statement`: instant and id.
@@ -61,7 +64,7 @@ pub(crate) fn due(
 }
 
 /// The id in a column of an index.
-pub(crate) fn read_id(row: &rusqlite::Row<'_>, column: usize) -> Result<OperationId, Fault> {
+pub(crate) fn read_id(row: &Row<'_>, column: usize) -> Result<OperationId, Fault> {
     let text: String = row.get(column).map_err(|cause| Damage::of("an index", cause))?;
     Ok(OperationId::parse("id", &text).map_err(|invalid| Damage::of(format!("operation {text:?}"), invalid))?)
 }
@@ -115,17 +118,23 @@ pub(crate) fn remove(
     connection.prepare_cached(sql::DELETE_SPEC)?.execute([id])?;
     let deleted = connection.prepare_cached(sql::DELETE_OPERATION)?.execute(params![id, previous.cast_signed()])?;
     one_row(deleted, &operation.id, previous)?;
-    bury(connection, operation, gone, now)
+    bury(connection, &operation.id, &operation.spec.tenant, gone, now)
 }
 
 /// Remembers how an operation went.
-pub(crate) fn bury(connection: &Connection, operation: &Operation, gone: Gone, now: Timestamp) -> Result<(), Fault> {
+pub(crate) fn bury(
+    connection: &Connection,
+    id: &OperationId,
+    tenant: &Tenant,
+    gone: Gone,
+    at: Timestamp,
+) -> Result<(), Fault> {
     let gone = match gone {
         Gone::Deleted => DELETED,
         Gone::Expired => EXPIRED,
     };
     let mut statement = connection.prepare_cached(sql::INSERT_TOMBSTONE)?;
-    statement.execute(params![operation.id.as_str(), operation.spec.tenant.as_str(), gone, now.micros()])?;
+    statement.execute(params![id.as_str(), tenant.as_str(), gone, at.micros()])?;
     Ok(())
 }
 

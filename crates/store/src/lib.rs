@@ -10,6 +10,7 @@
 //!
 //! What it is not: a queue or a cache (those are the engine's), or any driver.
 
+mod archive;
 mod clock;
 pub mod columns;
 #[cfg(feature = "conformance")]
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use operond_core::{Gone, Operation, OperationId, Tenant};
 
+pub use archive::{Archive, Bookmark, CopyOf, Counts, Identity, Most, Row, Standing, Tombstone, Walk};
 pub use clock::{Clock, ManualClock, StoreTime, SystemClock};
 pub use documents::{Collection, Document, DocumentWrite, Stale};
 pub use error::{Cause, Error};

@@ -36,7 +36,9 @@ fn every_case_is_in_a_suite() {
     let mut cases = 0;
     for entry in folder.read_dir().unwrap() {
         let source = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        for line in source.lines().filter(|line| line.ends_with("(subject: &mut dyn Subject) {")) {
+        let ends = ["Subject", "Archived"].map(|kind| format!("(subject: &mut dyn {kind}) {{"));
+        let is_case = |line: &&str| line.starts_with("pub fn ") && ends.iter().any(|end| line.ends_with(end));
+        for line in source.lines().filter(is_case) {
             let name = line.trim_start_matches("pub fn ").split('(').next().unwrap();
             assert!(suites.lines().any(|listed| listed.trim() == name), "{name}");
             cases += 1;

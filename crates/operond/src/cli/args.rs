@@ -26,6 +26,8 @@ pub(crate) enum Command {
     /// See to the schema of a database that servers share
     #[command(subcommand)]
     Migrate(Migrate),
+    /// Copy everything in a store into another, empty one, while no server has either
+    Copy(Copy),
     /// Record an operation for a worker to carry out
     Create(Create),
     /// Show an operation
@@ -65,6 +67,22 @@ pub(crate) struct Database {
     /// postgres://USER@HOST:PORT/DATABASE; a file of SQLite is migrated by the server that opens it
     #[arg(long, value_name = "URL", env = "OPEROND_STORE", hide_env_values = true)]
     pub(crate) store: Address,
+}
+
+/// Operations, leases, idempotency keys, types, kinds and page tokens go on at the target as they were. Stop every
+/// server of both stores first. A copy that was cut off goes on when the same command is given again; until it is
+/// complete, no server opens the target.
+#[derive(Debug, Args)]
+pub(crate) struct Copy {
+    /// The store to copy, which stays as it is: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: Address,
+    /// The empty store to copy to: a file is made, a database needs `operond migrate up` before
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: Address,
+    /// Say what would be copied, and whether the target can be used; write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

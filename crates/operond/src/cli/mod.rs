@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use operond_client::{Client, Error, Options};
 
-use crate::{exec, migrate, serve};
+use crate::{copy, exec, migrate, serve};
 use args::{Command, Kinds, Migrate, Types, Worker};
 use exit::Exit;
 
@@ -33,6 +33,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Command::Serve(args) => serve::serve(args).await,
         Command::Migrate(Migrate::Status(database)) => migrate::status(&database.store).await,
         Command::Migrate(Migrate::Up(database)) => migrate::up(&database.store).await,
+        Command::Copy(args) => copy::copy(args).await,
         Command::Worker(Worker::Exec(args)) => exec::run(args).await,
         Command::Types(Types::Register(args)) => asked(&args.server.clone(), types::register(args)).await,
         Command::Types(Types::List(args)) => asked(&args.server.clone(), types::list(args)).await,

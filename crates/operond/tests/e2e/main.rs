@@ -8,6 +8,7 @@ mod bad_input;
 mod cancel;
 mod chaos;
 mod cli;
+mod copy;
 mod crash;
 mod exec;
 mod google;

@@ -1,6 +1,7 @@
 //! The PostgreSQL store, driven through the trait on real clusters.
 #![expect(clippy::unwrap_used, reason = "a test may unwrap, and so may what it calls: the panic is the report")]
 
+mod archive;
 mod fixture;
 mod outage;
 mod outcome;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use operond_store::conformance::{self, Differential, Subject};
-use operond_store::{ManualClock, MemoryStore, Store};
+use operond_store::conformance::{self, Archived, Differential, Subject};
+use operond_store::{Archive, ManualClock, MemoryStore, Store};
+use operond_store_postgres::PostgresArchive;
 
-use crate::fixture::{START, fresh, open_on, wait};
+use crate::fixture::{RUNTIME, START, fresh, open_on, wait};
 
 /// A schema that outlives the handles of its store.
 struct InSchema(String);
@@ -22,8 +23,20 @@ impl Subject for InSchema {
     }
 }
 
+impl Archived for InSchema {
+    fn archive(&mut self) -> Arc<dyn Archive> {
+        Arc::new(RUNTIME.block_on(PostgresArchive::open(&self.0)).unwrap())
+    }
+
+    fn move_house(&mut self) -> Arc<dyn Archive> {
+        *self = Self::new();
+        self.archive()
+    }
+}
+
 conformance::suite!(InSchema::new());
 conformance::restart_suite!(InSchema::new());
+conformance::copy_suite!(InSchema::new());
 
 /// Held against the memory store, then closed, opened again, and compared once more.
 #[test]

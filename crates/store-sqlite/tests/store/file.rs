@@ -29,7 +29,7 @@ fn the_file_frees_pages_by_and_by_and_has_a_write_ahead_log() {
     let connection = Connection::open(fixture.path()).unwrap();
     assert_eq!(pragma(&connection, "auto_vacuum"), "2", "2 is INCREMENTAL");
     assert_eq!(pragma(&connection, "journal_mode"), "wal");
-    assert_eq!(pragma(&connection, "user_version"), "2");
+    assert_eq!(pragma(&connection, "user_version"), "3");
     assert_eq!(pragma(&connection, "integrity_check"), "ok");
 }
 
@@ -116,8 +116,8 @@ fn a_file_of_a_newer_release_is_refused_and_stays_as_it_is() {
     wait(fixture.store.close()).unwrap();
     Connection::open(fixture.path()).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let error = refused(&fixture.path());
-    assert!(matches!(error, OpenError::Newer { found: 7, known: 2, .. }), "{error:?}");
-    assert!(error.to_string().ends_with("version 7, this release knows 2; use the newer release"), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 7, known: 3, .. }), "{error:?}");
+    assert!(error.to_string().ends_with("version 7, this release knows 3; use the newer release"), "{error}");
     assert_eq!(pragma(&Connection::open(fixture.path()).unwrap(), "user_version"), "7");
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use operond_store::conformance::{self, Differential, Subject};
-use operond_store::{ManualClock, MemoryStore, Store};
-use operond_store_sqlite::{Options, SqliteStore};
+use operond_store::conformance::{self, Archived, Differential, Subject};
+use operond_store::{Archive, ManualClock, MemoryStore, Store};
+use operond_store_sqlite::{Options, SqliteArchive, SqliteStore};
 use tempfile::TempDir;
 
 use crate::fixture::{START, path_in, wait};
@@ -28,8 +28,20 @@ impl Subject for InDirectory {
     }
 }
 
+impl Archived for InDirectory {
+    fn archive(&mut self) -> Arc<dyn Archive> {
+        Arc::new(SqliteArchive::open(path_in(self.0.path())).unwrap())
+    }
+
+    fn move_house(&mut self) -> Arc<dyn Archive> {
+        *self = Self::new();
+        self.archive()
+    }
+}
+
 conformance::suite!(InDirectory::new());
 conformance::restart_suite!(InDirectory::new());
+conformance::copy_suite!(InDirectory::new());
 
 /// Holds it against the memory store, then closes it, opens it again, and compares everything once more.
 fn agrees_with_memory(options: Options) {

@@ -20,7 +20,8 @@
 //! ```
 //!
 //! A store that outlives its handle adds [`restart_suite!`](restart_suite) with a subject that
-//! keeps the data (a directory, a schema) and opens it again at each call.
+//! keeps the data (a directory, a schema) and opens it again at each call; one that is also an
+//! [`Archive`](crate::Archive) adds [`copy_suite!`](copy_suite).
 //!
 //! [`Differential`] holds two stores against each other by commands made up at random, [`faults`]
 //! makes a store fail at will, and [`mutants`] are stores with a flaw that some case must catch.
@@ -51,23 +52,34 @@ macro_rules! cases {
     };
 }
 
-cases! { fields lookups batches keys claims timers lists filtering documents service restarts }
+cases! { fields lookups batches keys claims timers lists filtering documents service restarts copies }
 
 use std::sync::Arc;
 
 pub use block_on::block_on;
 pub use differential::{Differential, History};
 
-pub use crate::{conformance_restart_suite as restart_suite, conformance_suite as suite};
+pub use crate::{
+    conformance_copy_suite as copy_suite, conformance_restart_suite as restart_suite, conformance_suite as suite,
+};
 
-use crate::Store;
 use crate::clock::ManualClock;
+use crate::{Archive, Store};
 
 /// How cases get at a kind of store. Each case has a subject of its own.
 pub trait Subject {
     /// Opens the store on `clock`: empty at first, and with what it kept when its store was closed
     /// before. The futures of the store are waited for without a runtime.
     fn open(&mut self, clock: Arc<ManualClock>) -> Arc<dyn Store>;
+}
+
+/// How cases get at a kind of store that can be copied.
+pub trait Archived: Subject {
+    /// What the store kept, which is closed.
+    fn archive(&mut self) -> Arc<dyn Archive>;
+
+    /// The same of a new and empty store, which is meant from now on.
+    fn move_house(&mut self) -> Arc<dyn Archive>;
 }
 
 /// Every case that any store passes, each as a `#[test]`. Takes an expression that makes a
@@ -234,6 +246,26 @@ macro_rules! conformance_restart_suite {
                 f08_the_clock_does_not_go_back_behind_a_bare_heartbeat
                 f08_retention_is_held_for_an_hour_after_a_great_step_forwards
                 retention_is_not_held_after_a_short_absence
+            }
+        }
+    };
+}
+
+/// The cases about copying a whole store, each as a `#[test]`. Takes an expression that makes an
+/// [`Archived`](crate::conformance::Archived).
+#[macro_export]
+macro_rules! conformance_copy_suite {
+    ($subject:expr) => {
+        $crate::conformance_cases! {
+            $subject;
+            copies {
+                what_is_copied_reads_back_the_same
+                a_copied_store_goes_on_where_it_was
+                f08_the_clock_does_not_go_back_behind_a_copied_store
+                rows_are_read_in_their_order_and_no_more_than_are_wanted
+                a_copy_that_was_let_go_of_goes_on_behind_its_mark
+                nothing_is_written_without_a_mark
+                a_copy_is_begun_once
             }
         }
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A running `operond dev` on ports of its own.
+/// A running `operond dev`, or `operond serve` without TLS, on ports of its own.
 pub(crate) struct Server {
     child: Child,
     /// `http://127.0.0.1:PORT`
@@ -46,6 +46,16 @@ impl Server {
         // The rest is for people; a full pipe would stop the server.
         std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
         Self { child, http, tls, data: data.to_owned(), _temp: None }
+    }
+
+    /// A server on a store of its own choice.
+    pub(crate) fn serve(store: &str) -> Self {
+        let arguments = ["serve", "--store", store, "--listen", "127.0.0.1:0"];
+        let mut child = command().args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let http = address(&mut lines, "http://");
+        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+        Self { child, http, tls: String::new(), data: PathBuf::new(), _temp: None }
     }
 
     /// Starts it again on the same ports with the same data; says how long it took to be ready.

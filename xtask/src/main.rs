@@ -3,6 +3,7 @@
 //!
 //! * `bench [SECONDS]`: what calls cost the server, beside a null call.
 //! * `check-deps`: do the crates depend only on what the design lets them depend on?
+//! * `ha [FAILOVERS] [SEED]`: what becomes of acknowledged writes when PostgreSQL fails over under load.
 //! * `ha --check`: bring up a PostgreSQL that fails over, break it in every way, measure the recovery.
 //! * `lag`: how late stock clients learn of a result, with the held Get and without.
 //! * `proto [--check]`: make the generated code from the `.proto` files, or say that it is stale.
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         ["lag"] => bench::lag(),
         ["check-deps"] => check_deps::check(),
         ["ha", "--check"] => ha::check(),
+        ["ha", arguments @ ..] => ha::failovers(arguments),
         ["proto"] => proto::generate(false).map(|()| ExitCode::SUCCESS),
         ["proto", "--check"] => proto::generate(true).map(|()| ExitCode::SUCCESS),
         ["test", cargo_test_arguments @ ..] => test::run(cargo_test_arguments),
@@ -58,6 +60,8 @@ cargo xtask CHORE
 
   bench [SECONDS]  measure what calls cost, beside a null call in the same run; 3 s a figure
   check-deps       fail on a dependency, a licence or a manifest that the design does not allow
+  ha [FAILOVERS] [SEED]
+                   fail-overs of PostgreSQL under load: is anything lost that was acknowledged? 12 of them
   ha --check       bring up three PostgreSQL under Patroni, break them in every way, measure the recovery
   lag              measure how late stock clients learn of a result, with the held Get and without
   proto [--check]  generate code from the .proto files; --check only compares

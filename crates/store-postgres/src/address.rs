@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::open::OpenError;
@@ -18,6 +18,10 @@ use crate::open::OpenError;
 #[derive(Clone)]
 pub(crate) struct Address {
     pub(crate) config: Config,
+    /// The same for each of its hosts alone: the driver would wait for one of them for ever.
+    pub(crate) hosts: Vec<Config>,
+    /// How long one of them is tried, with all that has to be asked of it first.
+    pub(crate) host_max: Duration,
     pub(crate) tls: Option<MakeRustlsConnect>,
     /// Without the password, for people.
     pub(crate) shown: String,
@@ -40,8 +44,6 @@ impl Address {
         config
             .ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable })
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            // Not always the same first: it may be one that must not be used.
-            .load_balance_hosts(LoadBalanceHosts::Random)
             .keepalives_idle(KEEPALIVE)
             .keepalives_interval(KEEPALIVE)
             .keepalives_retries(2)
@@ -52,8 +54,56 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("operond");
         }
-        Ok(Self { config, tls, shown })
+        let hosts = each_host(&config).map_err(wrong)?;
+        let connect_max = config.get_connect_timeout().copied().unwrap_or(CONNECT_MAX);
+        // Where there is no other, nothing is gained by leaving it.
+        let host_max = if hosts.len() == 1 { Duration::MAX } else { connect_max };
+        Ok(Self { config, hosts, host_max, tls, shown })
     }
+}
+
+/// The address of each host.
+fn each_host(config: &Config) -> Result<Vec<Config>, String> {
+    let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    if !addresses.is_empty() && addresses.len() != hosts.len() {
+        return Err("there are not as many hostaddrs as hosts".into());
+    }
+    if ports.len() > 1 && ports.len() != hosts.len() {
+        return Err("there are not as many ports as hosts".into());
+    }
+    let one = |(index, host): (usize, &Host)| {
+        let mut one = without_hosts(config);
+        match host {
+            Host::Tcp(name) => one.host(name),
+            Host::Unix(path) => one.host_path(path),
+        };
+        addresses.get(index).map(|address| one.hostaddr(*address));
+        ports.get(index).or(ports.first()).map(|port| one.port(*port));
+        one
+    };
+    Ok(hosts.iter().enumerate().map(one).collect())
+}
+
+/// Everything else. The driver has no way to take a host out.
+fn without_hosts(config: &Config) -> Config {
+    let mut rest = Config::new();
+    config.get_user().map(|user| rest.user(user));
+    config.get_password().map(|password| rest.password(password));
+    config.get_dbname().map(|name| rest.dbname(name));
+    config.get_options().map(|options| rest.options(options));
+    config.get_application_name().map(|name| rest.application_name(name));
+    config.get_connect_timeout().map(|timeout| rest.connect_timeout(*timeout));
+    config.get_tcp_user_timeout().map(|timeout| rest.tcp_user_timeout(*timeout));
+    config.get_keepalives_interval().map(|interval| rest.keepalives_interval(interval));
+    config.get_keepalives_retries().map(|retries| rest.keepalives_retries(retries));
+    rest.keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle())
+        .ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
+        .channel_binding(config.get_channel_binding())
+        .load_balance_hosts(config.get_load_balance_hosts())
+        .target_session_attrs(config.get_target_session_attrs());
+    rest
 }
 
 /// What a URL says about TLS, in the words of libpq.
@@ -209,6 +259,18 @@ mod tests {
     fn a_url_without_a_host_or_a_database_is_refused() {
         assert!(parse("postgres://u@h").err().unwrap().contains("no database"));
         assert!(parse("postgres:///db").err().unwrap().contains("no host"));
+    }
+
+    #[test]
+    fn each_host_is_an_address_of_its_own_with_all_that_is_said_of_it() {
+        let hosts = |url: &str| parse(url).map(|address| address.hosts);
+        let rest = "u:secret@{}/db?options=-c%20search_path%3Dmine&application_name=mine&keepalives_idle=7";
+        let with = |host: &str| format!("postgres://{}", rest.replace("{}", host));
+        let alone = |host: &str| parse(&with(host)).unwrap().config;
+        let expected = [alone("h1:1"), alone("h2:2"), alone("h3:5432")];
+        assert!(hosts(&with("h1:1,h2:2,h3")).unwrap() == expected);
+        assert!(hosts(&with("h1:1")).unwrap() == [alone("h1:1")]);
+        assert!(hosts("postgres:///db?user=u&host=h1,h2&port=1,2,3").err().unwrap().contains("ports"));
     }
 
     #[test]

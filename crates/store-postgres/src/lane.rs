@@ -45,6 +45,7 @@ pub(crate) struct Lanes {
 struct Lane {
     session: Session,
     stream: Stream,
+    made_at: Instant,
 }
 
 /// How a transaction failed.
@@ -206,7 +207,7 @@ impl Lanes {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             match idle {
-                Some(lane) if lane.session.client.is_closed() => {}
+                Some(lane) if lane.session.client.is_closed() || self.presence.is_from_before(lane.made_at) => {}
                 Some(lane) => return Ok(lane),
                 None => break,
             }
@@ -215,13 +216,14 @@ impl Lanes {
     }
 
     async fn open(&self) -> Result<Lane, Fault> {
+        let made_at = Instant::now();
         let session = self.connector.session().await?;
         let asked = self.time.ask();
         let now: i64 = session.client.query_one(sql::NOW.as_str(), &[]).await?.try_get(0)?;
         self.time.read(asked, Timestamp::from_micros(now));
         let (id, seen_at) = (random_id(), self.time.now().at.micros());
         session.client.execute(sql::INSERT_STREAM.as_str(), &[&id, &seen_at]).await?;
-        Ok(Lane { session, stream: self.presence.stream(id) })
+        Ok(Lane { session, stream: self.presence.stream(id), made_at })
     }
 
     fn put_back(&self, lane: Lane, fault: Option<&Fault>) {

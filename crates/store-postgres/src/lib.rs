@@ -151,17 +151,23 @@ impl Store for PostgresStore {
 
     fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
         let id = id.clone();
-        self.task(|inner| async move { Ok(inner.get(&id).await?) })
+        self.task(|inner| async move { Ok(inner.while_there(inner.get(&id)).await?) })
     }
 
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
         let query = query.clone();
-        self.task(|inner| async move { Ok(list::page(&mut inner.reader().await?, &query).await?) })
+        self.task(|inner| async move {
+            let page = async { list::page(&mut inner.reader().await?, &query).await };
+            Ok(inner.while_there(page).await?)
+        })
     }
 
     fn count(&self, query: &CountQuery) -> Answer<'_, Count> {
         let query = query.clone();
-        self.task(|inner| async move { Ok(list::count(&mut inner.reader().await?, &query).await?) })
+        self.task(|inner| async move {
+            let count = async { list::count(&mut inner.reader().await?, &query).await };
+            Ok(inner.while_there(count).await?)
+        })
     }
 
     fn purge(&self, limit: usize) -> Answer<'_, usize> {
@@ -169,7 +175,7 @@ impl Store for PostgresStore {
     }
 
     fn documents(&self, collection: Collection) -> Answer<'_, Vec<Document>> {
-        self.task(move |inner| async move { Ok(inner.documents(collection).await?) })
+        self.task(move |inner| async move { Ok(inner.while_there(inner.documents(collection)).await?) })
     }
 
     fn put_documents(&self, writes: Vec<DocumentWrite>) -> Answer<'_, Result<Vec<Document>, Stale>> {
@@ -177,7 +183,7 @@ impl Store for PostgresStore {
     }
 
     fn ping(&self) -> Answer<'_, Vec<String>> {
-        self.task(|inner| async move { Ok(inner.ping().await?) })
+        self.task(|inner| async move { Ok(inner.while_there(inner.ping()).await?) })
     }
 
     fn properties(&self) -> &Properties {
@@ -212,6 +218,14 @@ impl Inner {
             return Err(Fault::Away);
         }
         Ok(self.pool.get().await?)
+    }
+
+    /// Reads until the database goes away: one that stands still would never answer.
+    async fn while_there<T>(&self, read: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        tokio::select! {
+            read = read => read,
+            () = self.presence.gone_away() => Err(Fault::Away),
+        }
     }
 
     async fn get(&self, id: &OperationId) -> Result<Lookup, Fault> {

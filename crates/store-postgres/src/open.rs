@@ -8,7 +8,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, Recycling
 use operond_core::Timestamp;
 use operond_store::{Clock, Properties};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_util::task::TaskTracker;
 
@@ -167,7 +167,7 @@ pub(crate) async fn open(url: &str, options: Options, given: Given) -> Result<Po
         batches_at_once: options.writers.max(1),
     };
     let lanes = Lanes::new(connector.clone(), Arc::clone(&time), Arc::clone(&presence), options.writers.max(1));
-    let pool = pool(&connector, options.readers.max(1));
+    let pool = pool(&connector, &presence, options.readers.max(1));
     Ok(PostgresStore {
         inner: Arc::new(crate::Inner { connector, lanes, pool, time, presence, told }),
         properties,
@@ -259,20 +259,17 @@ fn check(schema: Schema, url: &str) -> Result<(), OpenError> {
     }
 }
 
-fn pool(connector: &Connector, readers: usize) -> Pool {
+fn pool(connector: &Connector, presence: &Arc<Presence>, readers: usize) -> Pool {
     let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_connect(connector.address().config.clone(), connector.clone(), config);
     let timeouts = Timeouts { wait: Some(READ_WAIT_MAX), create: Some(CONNECT_MAX), recycle: Some(READ_WAIT_MAX) };
     let pool = Pool::builder(manager).max_size(readers).timeouts(timeouts).runtime(Runtime::Tokio1);
-    let checked = connector.clone();
-    let check = Hook::async_fn(move |client, _| {
-        let checked = checked.clone();
-        Box::pin(async move {
-            let newest = checked.check_timeline(client).await;
-            newest.map_err(|fault| HookError::message(chain(&operond_store::Error::from(fault))))
-        })
+    let presence = Arc::clone(presence);
+    let check = Hook::sync_fn(move |_client, metrics| {
+        let old = presence.is_from_before(Instant::from_std(metrics.created));
+        if old { Err(HookError::message("the connection is from before an outage")) } else { Ok(()) }
     });
-    pool.post_create(check).build().expect("a pool with timeouts has a runtime")
+    pool.pre_recycle(check).build().expect("a pool with timeouts has a runtime")
 }
 
 /// The one row about the store itself, and the time.

@@ -5,14 +5,24 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::Instant;
+
 use crate::durability::Durability;
 
 /// The streams of this server that are open, whether the database can be reached, and what it promises.
 #[derive(Debug)]
 pub(crate) struct Presence {
     streams: Mutex<BTreeMap<String, Arc<Written>>>,
-    away: AtomicBool,
+    reach: watch::Sender<Reach>,
     durability: Mutex<Durability>,
+}
+
+/// Whether the database can be reached, and since when that is so.
+#[derive(Debug)]
+struct Reach {
+    away: bool,
+    since: Instant,
 }
 
 /// A name for what one connection writes, and the numbers of that; it ends with the connection.
@@ -34,7 +44,8 @@ struct Written {
 impl Presence {
     /// Nothing is written yet, and the database is there and promises this.
     pub(crate) fn new(durability: Durability) -> Self {
-        Self { streams: Mutex::default(), away: AtomicBool::new(false), durability: Mutex::new(durability) }
+        let reach = watch::Sender::new(Reach { away: false, since: Instant::now() });
+        Self { streams: Mutex::default(), reach, durability: Mutex::new(durability) }
     }
 
     /// What the database promises.
@@ -72,11 +83,24 @@ impl Presence {
 
     /// Says whether the database can be reached.
     pub(crate) fn set_away(&self, away: bool) {
-        self.away.store(away, Ordering::SeqCst);
+        self.reach.send_replace(Reach { away, since: Instant::now() });
     }
 
     pub(crate) fn is_away(&self) -> bool {
-        self.away.load(Ordering::SeqCst)
+        self.reach.borrow().away
+    }
+
+    /// Ready when the database cannot be reached.
+    pub(crate) async fn gone_away(&self) {
+        let mut reach = self.reach.subscribe();
+        // The sender is here.
+        let _away = reach.wait_for(|reach| reach.away).await;
+    }
+
+    /// Whether a connection is from before an outage. Its end may stand still, or go on without knowing that another
+    /// one has taken over, and would show what is no longer so.
+    pub(crate) fn is_from_before(&self, made_at: Instant) -> bool {
+        made_at < self.reach.borrow().since
     }
 
     fn streams(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Written>>> {

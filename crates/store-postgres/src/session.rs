@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Statement};
 use tokio_util::task::TaskTracker;
@@ -26,6 +28,8 @@ pub(crate) struct Connector {
     drivers: TaskTracker,
     /// The highest timeline that was met: a fail-over begins a new one.
     timeline: Arc<AtomicU32>,
+    /// The host that is tried first: the one that was the right one last.
+    first: Arc<AtomicUsize>,
 }
 
 /// A connection. Dropped, it ends, and with it a transaction that was not committed.
@@ -38,7 +42,8 @@ pub(crate) struct Session {
 
 impl Connector {
     pub(crate) fn new(address: Address, runtime: Handle) -> Self {
-        Self { address: Arc::new(address), runtime, drivers: TaskTracker::new(), timeline: Arc::default() }
+        let (timeline, first) = (Arc::default(), Arc::default());
+        Self { address: Arc::new(address), runtime, drivers: TaskTracker::new(), timeline, first }
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -48,25 +53,40 @@ impl Connector {
     /// Connects to a host that takes writes.
     pub(crate) async fn session(&self) -> Result<Session, Fault> {
         let warned = Arc::default();
-        let (client, _driver) = self.connect(&self.address.config, Arc::clone(&warned)).await?;
-        self.check_timeline(&client).await?;
+        let (client, _driver) = self.connect(&warned).await?;
         Ok(Session { client, statements: Mutex::default(), warned })
     }
 
     /// Refuses a primary that another one has taken over from, and that does not know it yet: it would
     /// show what is no longer so. A relative of PostgreSQL may have no timelines.
-    pub(crate) async fn check_timeline(&self, client: &Client) -> Result<(), Fault> {
+    async fn check_timeline(&self, client: &Client) -> Result<(), Fault> {
         let Ok(row) = client.query_one(TIMELINE, &[]).await else { return Ok(()) };
         let timeline = u32::from_str_radix(row.try_get(0)?, 16).unwrap_or(0);
         let newest = self.timeline.fetch_max(timeline, Ordering::SeqCst).max(timeline);
         if timeline < newest { Err(Fault::Overtaken { timeline, newest }) } else { Ok(()) }
     }
 
-    async fn connect(
-        &self,
-        config: &Config,
-        warned: Arc<AtomicBool>,
-    ) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+    /// Goes through the hosts. One that stands still takes the connection and never answers: the others get their turn
+    /// all the same, here or, when the caller has no more time, at the next call.
+    async fn connect(&self, warned: &Arc<AtomicBool>) -> Result<(Client, JoinHandle<()>), Fault> {
+        let hosts = &self.address.hosts;
+        let first = self.first.load(Ordering::SeqCst);
+        let mut last = Fault::Late("a host");
+        for index in (0..hosts.len()).map(|turn| (first + turn) % hosts.len()) {
+            self.first.store((index + 1) % hosts.len(), Ordering::SeqCst);
+            match timeout(self.address.host_max, self.connect_to(&hosts[index], Arc::clone(warned))).await {
+                Ok(Ok(connected)) => {
+                    self.first.store(index, Ordering::SeqCst);
+                    return Ok(connected);
+                }
+                Ok(Err(fault)) => last = fault,
+                Err(_elapsed) => last = Fault::Late("a host"),
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_to(&self, config: &Config, warned: Arc<AtomicBool>) -> Result<(Client, JoinHandle<()>), Fault> {
         let (client, driver) = match &self.address.tls {
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await?;
@@ -82,6 +102,7 @@ impl Connector {
         for (setting, error) in SETTINGS.iter().zip(settled).filter_map(|(setting, set)| Some((setting, set.err()?))) {
             tracing::debug!(setting, %error, "a setting was not taken");
         }
+        self.check_timeline(&client).await?;
         Ok((client, driver))
     }
 
@@ -92,11 +113,20 @@ impl Connector {
     }
 }
 
-/// The pool's connections are made here, too.
+/// The pool's connections are made here, too; it says how long that may take.
 impl deadpool_postgres::Connect for Connector {
-    fn connect(&self, config: &Config) -> Connecting<'_> {
-        let config = config.clone();
-        Box::pin(async move { Self::connect(self, &config, Arc::default()).await })
+    fn connect(&self, _config: &Config) -> Connecting<'_> {
+        Box::pin(async move {
+            loop {
+                match Self::connect(self, &Arc::default()).await {
+                    Ok(connected) => return Ok(connected),
+                    Err(Fault::Driver(error)) => return Err(error),
+                    // What the driver has no error for.
+                    Err(fault) => tracing::debug!(?fault, "no host yet"),
+                }
+                sleep(AGAIN).await;
+            }
+        })
     }
 }
 
@@ -157,6 +187,8 @@ where
     }
 }
 
+/// The pause before the hosts are gone through again.
+const AGAIN: Duration = Duration::from_millis(100);
 /// The first digits of a file of the log are its timeline.
 const TIMELINE: &str = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
 

@@ -1,6 +1,7 @@
 //! What etcd and Patroni are told. Both read YAML, of which JSON is a part.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -64,8 +65,7 @@ pub(super) fn patroni(name: &str, directory: &Path, ports: &Ports, etcd: u16, pr
 /// What all nodes have in common. It is read when the first of them starts; later it is changed through Patroni.
 fn shared() -> Value {
     json!({
-        // The least that Patroni allows, and ttl >= loop_wait + 2 * retry_timeout.
-        "ttl": 20,
+        "ttl": TTL.as_secs(),
         "loop_wait": 2,
         "retry_timeout": 5,
         // Without synchronous replication a standby shall be promoted that has lost much: that is what must show.
@@ -88,3 +88,7 @@ fn shared() -> Value {
         },
     })
 }
+
+/// How long a node leads without being heard of: the least that Patroni allows, which wants to have
+/// ttl >= loop_wait + 2 * retry_timeout.
+pub(super) const TTL: Duration = Duration::from_secs(20);

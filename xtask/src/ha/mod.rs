@@ -1,30 +1,55 @@
 //! `cargo xtask ha`: PostgreSQL that fails over, to see what becomes of what was acknowledged.
 
+mod chance;
 mod config;
 mod ensemble;
+mod failovers;
+mod fault;
 mod http;
 mod install;
 mod keeper;
 mod link;
+mod program;
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
 use ensemble::{Ensemble, until};
+use failovers::Plan;
+use program::Program;
+
+/// Has the leader fail under load, again and again, and says what became of what was acknowledged.
+///
+/// # Errors
+/// The ensemble cannot be brought up or does not recover, or something is not as promised.
+pub(crate) fn failovers(arguments: &[&str]) -> anyhow::Result<ExitCode> {
+    let plan = Plan::of(arguments)?;
+    Program::build()?;
+    with_ensemble(|ensemble, logs| failovers::run(ensemble, &plan, logs.to_owned()))
+}
 
 /// Brings an ensemble up, breaks it in each of the ways that there are, and says how long it took to recover.
 ///
 /// # Errors
 /// It cannot be brought up, or does not recover.
 pub(crate) fn check() -> anyhow::Result<ExitCode> {
-    let programs = install::set_up()?;
     let start = Watch::start();
+    with_ensemble(|ensemble, _logs| run(ensemble, &start))
+}
+
+/// Starts an ensemble for `what`, and takes it down behind it; the logs are kept when it fails.
+fn with_ensemble(what: impl FnOnce(&mut Ensemble, &Path) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    let programs = install::set_up()?;
+    let logs = crate::root().join("target/ha/logs");
+    fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
     let mut ensemble = Ensemble::start(&programs)?;
-    let outcome = run(&mut ensemble, &start);
+    let outcome = what(&mut ensemble, &logs);
     if outcome.is_err() {
-        let logs = crate::root().join("target/ha/logs");
         match ensemble.keep_logs(&logs) {
             Ok(()) => eprintln!("ha: the logs are in {}", logs.display()),
             Err(error) => eprintln!("ha: the logs are lost: {error}"),
@@ -133,6 +158,11 @@ fn replicate(ensemble: &mut Ensemble, synchronous: bool) -> anyhow::Result<()> {
 /// A leader may refuse until it knows that it leads; one that takes the write acknowledges it when a standby has it.
 fn takes_a_write(ensemble: &Ensemble) -> anyhow::Result<()> {
     until("a write is taken", || ensemble.psql_at_leader("insert into writes values (1)").is_ok()).context("no leader")
+}
+
+#[expect(clippy::disallowed_methods, reason = "other processes are given time")]
+fn pause(duration: Duration) {
+    thread::sleep(duration);
 }
 
 struct Watch(Instant);

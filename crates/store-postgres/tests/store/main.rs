@@ -3,6 +3,7 @@
 
 mod archive;
 mod fixture;
+mod frozen;
 mod outage;
 mod outcome;
 mod overtaken;

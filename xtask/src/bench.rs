@@ -4,12 +4,23 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 
+use crate::postgres;
+
 /// What calls cost; `arguments` are the benchmark's own. With optimisation.
 ///
 /// # Errors
 /// Cargo cannot be started.
 pub(crate) fn lives(arguments: &[&str]) -> anyhow::Result<ExitCode> {
-    run(&["--bench", "lives", "--"], arguments)
+    run(cargo_bench().args(LIVES).args(arguments))
+}
+
+/// Whole lives in PostgreSQL, which is installed unless it is there; `seconds` as above.
+///
+/// # Errors
+/// PostgreSQL cannot be set up, or cargo cannot be started.
+pub(crate) fn postgres(seconds: &[&str]) -> anyhow::Result<ExitCode> {
+    let programs = postgres::set_up()?;
+    run(cargo_bench().args(LIVES).arg("--postgres").args(seconds).env(postgres::BIN, programs))
 }
 
 /// How late stock clients learn of a result. They sleep most of the time: nothing needs to be optimised.
@@ -17,16 +28,18 @@ pub(crate) fn lives(arguments: &[&str]) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// Cargo cannot be started.
 pub(crate) fn lag() -> anyhow::Result<ExitCode> {
-    run(&["--profile", "dev", "--bench", "lag"], &[])
+    run(cargo_bench().args(["--profile", "dev", "--bench", "lag"]))
 }
 
-fn run(which: &[&str], arguments: &[&str]) -> anyhow::Result<ExitCode> {
-    let status = Command::new(env!("CARGO"))
-        .args(["bench", "--package", "operond"])
-        .args(which)
-        .args(arguments)
-        .current_dir(crate::root())
-        .status()
-        .context("cannot start cargo")?;
+fn cargo_bench() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["bench", "--package", "operond"]).current_dir(crate::root());
+    command
+}
+
+fn run(command: &mut Command) -> anyhow::Result<ExitCode> {
+    let status = command.status().context("cannot start cargo")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+const LIVES: [&str; 3] = ["--bench", "lives", "--"];

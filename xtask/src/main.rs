@@ -2,6 +2,7 @@
 //! same command answers the same way on every machine.
 //!
 //! * `bench [SECONDS]`: what calls cost the server, beside a null call.
+//! * `bench --postgres [SECONDS]`: what whole lives cost in a PostgreSQL database, beside tables written by hand.
 //! * `check-deps`: do the crates depend only on what the design lets them depend on?
 //! * `ha [FAILOVERS] [SEED]`: what becomes of acknowledged writes when PostgreSQL fails over under load.
 //! * `ha --check`: bring up a PostgreSQL that fails over, break it in every way, measure the recovery.
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
+        ["bench", "--postgres", seconds @ ..] => bench::postgres(seconds),
         ["bench", seconds @ ..] => bench::lives(seconds),
         ["lag"] => bench::lag(),
         ["check-deps"] => check_deps::check(),
@@ -59,6 +61,8 @@ const USAGE: &str = "\
 cargo xtask CHORE
 
   bench [SECONDS]  measure what calls cost, beside a null call in the same run; 3 s a figure
+  bench --postgres [SECONDS]
+                   measure whole lives in PostgreSQL, beside SQLite and tables written by hand
   check-deps       fail on a dependency, a licence or a manifest that the design does not allow
   ha [FAILOVERS] [SEED]
                    fail-overs of PostgreSQL under load: is anything lost that was acknowledged? 12 of them

@@ -165,6 +165,22 @@ impl Cluster {
         self.keeper.data()
     }
 
+    /// User and system CPU time that the server's processes have used since it was started, those that have ended
+    /// included.
+    ///
+    /// # Panics
+    /// The cluster does not run.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        let postmaster = self.running();
+        let ticks = |process, field| stat(process, field).and_then(|ticks| ticks.parse().ok()).unwrap_or(0_u64);
+        // Its own, and that of the children whose end it has seen; then of those that live.
+        let ended: u64 = CPU_WITH_ENDED.map(|field| ticks(postmaster, field)).sum();
+        let living = children_of(postmaster).into_iter().flat_map(|child| CPU.map(move |field| (child, field)));
+        let living: u64 = living.map(|(child, field)| ticks(child, field)).sum();
+        Duration::from_millis((ended + living) * 1000 / TICKS_PER_SECOND)
+    }
+
     /// What the server has written to its log.
     #[must_use]
     pub fn log(&self) -> String {
@@ -518,6 +534,11 @@ host all all 127.0.0.1/32 trust
 host replication all 127.0.0.1/32 trust
 ";
 
+/// Fields of [`stat`]: user and system time, and then of the children that were waited for.
+const CPU: std::ops::Range<usize> = 11..13;
+const CPU_WITH_ENDED: std::ops::Range<usize> = 11..15;
+/// `USER_HZ`, which Linux fixes at 100 for programs.
+const TICKS_PER_SECOND: u64 = 100;
 /// How often a port may be taken between our finding it free and the server's taking it.
 const PORT_ATTEMPTS: u32 = 10;
 /// Far more than anything here takes.
@@ -562,6 +583,16 @@ mod tests {
         cluster.kill();
         drop(cluster);
         assert!(!home.exists());
+    }
+
+    #[test]
+    fn what_a_process_used_still_counts_when_it_has_ended() {
+        let cluster = Cluster::start(&Settings::of(Kind::Fast));
+        let before = cluster.cpu();
+        cluster.psql("select count(*) from generate_series(1, 2000000)");
+        let after = cluster.cpu();
+        assert!(after >= before + Duration::from_millis(50), "{before:?} and then {after:?}");
+        assert!(cluster.cpu() >= after);
     }
 
     #[test]

@@ -11,8 +11,9 @@ use crate::process::Process;
 
 /// What a load came to.
 pub(crate) struct Measured {
-    per_second: f64,
-    latency: Histogram<u64>,
+    pub(crate) per_second: f64,
+    /// In µs.
+    pub(crate) latency: Histogram<u64>,
     /// Server CPU a call, in µs.
     pub(crate) cpu_micros: f64,
 }
@@ -57,9 +58,25 @@ where
 {
     let channels = channels(&server.url, concurrency);
     let (cpu, began) = (server.cpu()?, Instant::now());
+    let latency = loops(concurrency, length, |caller| make(channels[caller % channels.len()].clone())).await?;
+    Ok(Measured::new(latency.len(), began.elapsed(), server.cpu()? - cpu, latency))
+}
+
+/// Calls of any sort in `concurrency` loops for `length`; latencies in µs.
+pub(crate) async fn loops<Make, Call, Answer>(
+    concurrency: usize,
+    length: Duration,
+    make: Make,
+) -> Result<Histogram<u64>>
+where
+    Make: Fn(usize) -> Call,
+    Call: Fn() -> Answer + Send + 'static,
+    Answer: Future<Output = Result<()>> + Send + 'static,
+{
+    let began = Instant::now();
     let mut loops = JoinSet::new();
     for caller in 0..concurrency {
-        let call = make(channels[caller % channels.len()].clone());
+        let call = make(caller);
         loops.spawn(async move {
             let mut latency = new_histogram();
             while began.elapsed() < length {
@@ -74,7 +91,7 @@ where
     for one in loops.join_all().await {
         latency.add(one?)?;
     }
-    Ok(Measured::new(latency.len(), began.elapsed(), server.cpu()? - cpu, latency))
+    Ok(latency)
 }
 
 /// Microseconds up to a minute, three digits.

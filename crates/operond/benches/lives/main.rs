@@ -1,13 +1,16 @@
 //! What a call costs: server CPU per Get, per durable create and per whole life of an operation, beside a null
 //! call over the same transport in the same run.
 //!
-//! `cargo xtask bench [SECONDS]`. Machines are shared and noisy: read the CPU and the ratios, not the rates.
+//! `cargo xtask bench [SECONDS]`. With `--postgres`: whole lives in a PostgreSQL database, beside SQLite and beside what
+//! one would write by hand instead. Machines are shared and noisy: read the CPU and the ratios, not the rates.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time, and spawns callers")]
 
 mod life;
 mod load;
 mod null;
+mod postgres;
 mod process;
+mod table;
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,17 +30,20 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match arguments.first().map(String::as_str) {
         Some("null-server") => runtime.block_on(null::serve()),
-        seconds => {
-            let length = seconds.map_or(Ok(3), str::parse)?;
-            runtime.block_on(bench(Duration::from_secs(length)))
-        }
+        Some("--postgres") => runtime.block_on(postgres::bench(length(arguments.get(1))?)),
+        _ => runtime.block_on(bench(length(arguments.first())?)),
     }
+}
+
+/// How long each figure is measured.
+fn length(seconds: Option<&String>) -> Result<Duration> {
+    Ok(Duration::from_secs(seconds.map_or(Ok(3), |seconds| seconds.parse())?))
 }
 
 async fn bench(length: Duration) -> Result<()> {
     let data = tempfile::tempdir()?;
     let null = Process::start(std::env::current_exe()?.as_path(), &["null-server"])?;
-    let operond = start_operond(data.path())?;
+    let operond = start_operond(&sqlite_in(data.path()))?;
     println!("idle resident memory of the server: {:.1} MB\n", operond.resident_bytes()? as f64 / 1e6);
     println!("{}", Measured::HEADER);
     for concurrency in CONCURRENCIES {
@@ -57,9 +63,12 @@ async fn bench(length: Duration) -> Result<()> {
     Ok(())
 }
 
-fn start_operond(data: &Path) -> Result<Process> {
-    let store = format!("sqlite:{}", data.join("bench.db").display());
-    Process::start(Path::new(env!("CARGO_BIN_EXE_operond")), &["serve", "--store", &store, "--listen", "127.0.0.1:0"])
+fn sqlite_in(data: &Path) -> String {
+    format!("sqlite:{}", data.join("bench.db").display())
+}
+
+fn start_operond(store: &str) -> Result<Process> {
+    Process::start(Path::new(env!("CARGO_BIN_EXE_operond")), &["serve", "--store", store, "--listen", "127.0.0.1:0"])
 }
 
 async fn create(server: &Process) -> Result<String> {

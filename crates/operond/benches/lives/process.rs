@@ -34,11 +34,7 @@ impl Process {
 
     /// User and system CPU time it has used so far.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The second field, the name, may hold spaces; it ends at the last parenthesis.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+        cpu_of(self.child.id())
     }
 
     /// Its resident memory.
@@ -55,6 +51,15 @@ impl Drop for Process {
         let _already_dead = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+/// User and system CPU time that a process has used so far.
+pub(crate) fn cpu_of(process: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field, the name, may hold spaces; it ends at the last parenthesis.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
 /// `USER_HZ`, which Linux fixes at 100 for programs.

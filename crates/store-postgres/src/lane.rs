@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::batch::{self, Context};
+use crate::closed;
 use crate::documents;
 use crate::fault::Fault;
 use crate::held::Held;
@@ -384,10 +385,6 @@ fn pause(attempt: u32) -> Duration {
     let longest = PAUSE_FIRST * 2_u32.pow(attempt.min(6));
     let chance = getrandom::u32().expect("the operating system has randomness");
     longest.mul_f64(0.5 + f64::from(chance) / f64::from(u32::MAX) / 2.0)
-}
-
-fn closed() -> Error {
-    Error::Unavailable("the store is closed".into())
 }
 
 fn random_id() -> String {

@@ -28,6 +28,7 @@ mod columns;
 mod documents;
 mod durability;
 mod fault;
+mod gets;
 mod held;
 mod keys;
 mod lane;
@@ -62,6 +63,7 @@ pub use migrate::Schema;
 pub use open::{OpenError, Options};
 
 use fault::Fault;
+use gets::Gets;
 use lane::Lanes;
 use presence::{ABSENT_AFTER, Presence};
 use session::Connector;
@@ -81,6 +83,7 @@ pub struct PostgresStore {
 struct Inner {
     connector: Connector,
     lanes: Lanes,
+    gets: Gets,
     pool: deadpool_postgres::Pool,
     time: Arc<Time>,
     presence: Arc<Presence>,
@@ -136,7 +139,7 @@ impl PostgresStore {
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         if self.closed.load(Ordering::SeqCst) {
-            return Box::pin(async { Err(Error::Unavailable("the store is closed".into())) });
+            return Box::pin(async { Err(closed()) });
         }
         let task = self.tasks.spawn_on(work(Arc::clone(&self.inner)), &self.runtime);
         // A task that ended without an answer has panicked, or its runtime has ended.
@@ -150,8 +153,14 @@ impl Store for PostgresStore {
     }
 
     fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
-        let id = id.clone();
-        self.task(|inner| async move { Ok(inner.while_there(inner.get(&id)).await?) })
+        if self.closed.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(closed()) });
+        }
+        let (answer, reading) = Gets::ask(&self.inner, id);
+        if let Some(reading) = reading {
+            self.tasks.spawn_on(reading.go_on(), &self.runtime);
+        }
+        Box::pin(async move { answer.await.unwrap_or_else(|ended| Err(Error::Unknown(ended.into()))) })
     }
 
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
@@ -192,7 +201,7 @@ impl Store for PostgresStore {
 
     fn close(&self) -> Answer<'_, ()> {
         if self.closed.swap(true, Ordering::SeqCst) {
-            return Box::pin(async { Err(Error::Unavailable("the store is closed".into())) });
+            return Box::pin(async { Err(closed()) });
         }
         let (inner, tasks) = (Arc::clone(&self.inner), self.tasks.clone());
         let closing = self.runtime.spawn(async move {
@@ -228,19 +237,6 @@ impl Inner {
         }
     }
 
-    async fn get(&self, id: &OperationId) -> Result<Lookup, Fault> {
-        let client = self.reader().await?;
-        let statement = client.prepare_cached(&sql::OPERATION_BY_ID).await?;
-        if let Some(row) = client.query_opt(&statement, &[&id.as_str()]).await? {
-            return Ok(Lookup::Found(Arc::new(columns::operation(&row)?)));
-        }
-        let statement = client.prepare_cached(&sql::TOMBSTONES).await?;
-        let row = client.query_opt(&statement, &[&[id.as_str()].as_slice()]).await?;
-        let Some(row) = row else { return Ok(Lookup::Never) };
-        let (_, (tenant, gone)) = tombstones::read(&row)?;
-        Ok(Lookup::Gone(tenant, gone))
-    }
-
     async fn documents(&self, collection: Collection) -> Result<Vec<Document>, Fault> {
         let client = self.reader().await?;
         let statement = client.prepare_cached(&sql::DOCUMENTS).await?;
@@ -272,4 +268,9 @@ impl Inner {
         client.execute(sql::TOUCH_STREAMS.as_str(), &[&streams, &seen_at]).await?;
         Ok(())
     }
+}
+
+/// What is asked of it behind its end.
+fn closed() -> Error {
+    Error::Unavailable("the store is closed".into())
 }

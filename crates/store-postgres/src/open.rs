@@ -16,6 +16,7 @@ use crate::PostgresStore;
 use crate::address::{Address, chain};
 use crate::durability::Durability;
 use crate::fault::Fault;
+use crate::gets::Gets;
 use crate::lane::Lanes;
 use crate::migrate::{STEPS, Schema, migrate, schema};
 use crate::presence::Presence;
@@ -169,7 +170,7 @@ pub(crate) async fn open(url: &str, options: Options, given: Given) -> Result<Po
     let lanes = Lanes::new(connector.clone(), Arc::clone(&time), Arc::clone(&presence), options.writers.max(1));
     let pool = pool(&connector, &presence, options.readers.max(1));
     Ok(PostgresStore {
-        inner: Arc::new(crate::Inner { connector, lanes, pool, time, presence, told }),
+        inner: Arc::new(crate::Inner { connector, lanes, gets: Gets::default(), pool, time, presence, told }),
         properties,
         runtime,
         tasks,

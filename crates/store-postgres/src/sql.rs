@@ -21,8 +21,10 @@ macro_rules! statements {
 }
 
 statements! {
-    /// By id, with the input; the columns in the order in which [`crate::columns`] reads them.
-    OPERATION_BY_ID = format!("SELECT {}, {} FROM operations o JOIN specs s ON s.id = o.id WHERE o.id = $1", all("o"), spec("s"));
+    /// By ids, with the input; the columns in the order in which [`crate::columns`] reads them.
+    OPERATIONS_BY_ID = format!(
+        "SELECT {}, {} FROM operations o JOIN specs s ON s.id = o.id WHERE o.id = ANY($1)", all("o"), spec("s")
+    );
     /// By ids, locked in their order, so that two batches never wait for each other.
     LOCK_OPERATIONS = lock("");
     /// The same without those that somebody else has locked.

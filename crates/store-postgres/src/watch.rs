@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::closed;
 use crate::durability::Durability;
 use crate::fault::Fault;
 use crate::keys::sql_limit;
@@ -56,7 +57,7 @@ impl Feed for Told {
                 }
                 tokio::select! {
                     () = added => {}
-                    () = self.closed.cancelled() => return Err(Error::Unavailable("the store is closed".into())),
+                    () = self.closed.cancelled() => return Err(closed()),
                 }
             }
         })

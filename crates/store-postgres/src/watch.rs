@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::try_join;
 use operond_core::Timestamp;
 use operond_store::pack::Packed;
-use operond_store::{Answer, Error, Feed, News};
+use operond_store::{Answer, Feed, News};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;

@@ -1,14 +1,14 @@
 //! One batch in one transaction: load the rows it speaks of, let the rules run, write what came out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use futures::future::try_join;
+use futures::future::{try_join, try_join_all};
 use operond_core::{Gone, KeyRecord, Operation, OperationId, Tenant, Timestamp};
 use operond_store::pack::Packed;
 use operond_store::{Applied, Batch, ClaimWant, KeyWrite, Missing, News, OperationWrite, Rows, Wants};
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Row, Statement};
 
 use crate::columns::{self, id_in, read_id};
 use crate::fault::Fault;
@@ -33,8 +33,7 @@ pub(crate) async fn judge(session: &Session, batch: &Batch, context: &Context<'_
     let mut loaded = Loaded { session, context, operations: HashMap::new(), held: Vec::new(), begun: false };
     let wants = batch.wants();
     let keys = loaded.keys(&wants).await?;
-    let tombstones = loaded.operations(&wants, &keys).await?;
-    let (candidates, due) = loaded.offers(&wants).await?;
+    let Found { gone, candidates, due } = loaded.load(&wants, &keys).await?;
     let begun = loaded.begun;
     // Read now, when every row is locked: nothing that was stored before is later than this.
     let mut rows = Rows::new(context.time.now());
@@ -45,7 +44,7 @@ pub(crate) async fn judge(session: &Session, batch: &Batch, context: &Context<'_
     }
     candidates.into_iter().for_each(|candidates| rows.offer(candidates));
     rows.offer_due(due);
-    let replies = rows.run(batch, |id| tombstones.get(id).map_or(Missing::Never, |(_, gone)| Missing::Gone(*gone)));
+    let replies = rows.run(batch, |id| gone.get(id).map_or(Missing::Never, |(_, gone)| Missing::Gone(*gone)));
     let applied = rows.applied(replies);
     Ok(Judged { rows, applied, keys: keys.into_keys().collect(), begun })
 }
@@ -115,22 +114,51 @@ struct Loaded<'c> {
     begun: bool,
 }
 
+/// What is found for a batch beside what is loaded.
+struct Found {
+    /// What became of those asked for by name that are gone.
+    gone: HashMap<OperationId, (Tenant, Gone)>,
+    /// Of each claim, at most as many as it wants, in their order.
+    candidates: Vec<Vec<OperationId>>,
+    /// The longest due first.
+    due: Vec<OperationId>,
+}
+
+/// Something to be asked of the database.
+struct Question<'q> {
+    about: About,
+    sql: &'static str,
+    parameters: Vec<Box<dyn ToSql + Sync + Send + 'q>>,
+}
+
+enum About {
+    Names,
+    Backoffs,
+    Claim,
+    Timers,
+}
+
 impl Loaded<'_> {
-    async fn begin(&mut self) -> Result<(), Fault> {
-        if !std::mem::replace(&mut self.begun, true) {
-            self.session.client.batch_execute("BEGIN").await?;
+    /// Asks in the transaction, which begins with the first question: all that is to be known at the same time in
+    /// one go. The database would be idle while an answer is on its way and the next question on its way back.
+    async fn ask(&mut self, questions: &[Question<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        let mut prepared = Vec::with_capacity(questions.len());
+        for question in questions {
+            prepared.push(self.session.prepared(question.sql).await?);
         }
-        Ok(())
+        let client = &self.session.client;
+        let asked = prepared.iter().zip(questions).map(|(statement, question)| async move {
+            let parameters: Vec<&(dyn ToSql + Sync)> = question.parameters.iter().map(|value| &**value as _).collect();
+            client.query(statement, &parameters).await
+        });
+        let ((), rows) = try_join(self.begin(), try_join_all(asked)).await?;
+        self.begun = true;
+        Ok(rows)
     }
 
-    /// Asks in the transaction, which begins with the first question.
-    async fn query(&mut self, statement: &Statement, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
-        let client = &self.session.client;
-        if std::mem::replace(&mut self.begun, true) {
-            return Ok(client.query(statement, parameters).await?);
-        }
-        let ((), rows) = try_join(client.batch_execute("BEGIN"), client.query(statement, parameters)).await?;
-        Ok(rows)
+    /// Sent before what is asked together with it.
+    async fn begin(&self) -> Result<(), tokio_postgres::Error> {
+        if self.begun { Ok(()) } else { self.session.client.batch_execute("BEGIN").await }
     }
 
     /// Keys before operations, both in order: two batches never wait for each other.
@@ -138,82 +166,103 @@ impl Loaded<'_> {
         if wants.keys.is_empty() {
             return Ok(HashMap::new());
         }
-        self.begin().await?;
-        keys::load(self.session, &wants.keys).await
+        let begin = async { Ok(self.begin().await?) };
+        let ((), keys) = try_join(begin, keys::load(self.session, &wants.keys)).await?;
+        self.begun = true;
+        Ok(keys)
     }
 
-    /// Locks and loads the operations that are asked for by name; says what became of those that are gone.
-    async fn operations(
-        &mut self,
-        wants: &Wants,
-        keys: &HashMap<Scope, KeyRecord>,
-    ) -> Result<HashMap<OperationId, (Tenant, Gone)>, Fault> {
-        let ids: BTreeSet<&OperationId> =
-            wants.ids.iter().chain(keys.values().map(|record| &record.operation)).collect();
-        if ids.is_empty() {
-            return Ok(HashMap::new());
+    /// Locks and loads the operations that are asked for by name, those that claims may get, and those that are due.
+    async fn load(&mut self, wants: &Wants, keys: &HashMap<Scope, KeyRecord>) -> Result<Found, Fault> {
+        let names = wants.ids.iter().chain(keys.values().map(|record| &record.operation));
+        let names: BTreeSet<&str> = names.map(OperationId::as_str).collect();
+        let questions = self.questions(wants, &names);
+        if questions.is_empty() {
+            return Ok(Found { gone: HashMap::new(), candidates: Vec::new(), due: Vec::new() });
         }
-        let texts: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
-        let lock = if self.context.patient { &sql::LOCK_OPERATIONS } else { &sql::LOCK_FREE_OPERATIONS };
-        let statement = self.session.prepared(lock).await?;
-        for row in &self.query(&statement, &[&texts]).await? {
-            self.keep(columns::operation(row)?);
-        }
-        let missing: Vec<&str> =
-            ids.iter().filter(|id| !self.operations.contains_key(**id)).map(|id| id.as_str()).collect();
-        if !self.context.patient && !missing.is_empty() {
-            let statement = self.session.prepared(&sql::OPERATIONS_THERE).await?;
-            for row in &self.query(&statement, &[&missing]).await? {
-                self.held.push(read_id(row, 0)?);
+        let (mut turns, mut due) = (Vec::with_capacity(wants.claims.len()), Vec::new());
+        for (question, rows) in questions.iter().zip(self.ask(&questions).await?) {
+            match question.about {
+                About::Names => self.named(&rows)?,
+                About::Backoffs => {}
+                About::Claim => turns.push(self.turns(&rows)?),
+                About::Timers => due.extend(self.due(&rows)?),
             }
         }
-        tombstones::load(self.session, &missing).await
+        let missing: Vec<&str> = names.into_iter().filter(|name| !self.operations.contains_key(*name)).collect();
+        let gone = tombstones::load(self.session, &missing).await?;
+        self.find_held(&missing).await?;
+        let mut candidates = Vec::with_capacity(turns.len());
+        for (want, turns) in wants.claims.iter().zip(turns) {
+            candidates.push(self.candidates(want, turns).await?);
+        }
+        due.sort_unstable();
+        due.truncate(wants.due);
+        Ok(Found { gone, candidates, due: due.into_iter().map(|(_, id)| id).collect() })
     }
 
-    /// Finds candidates for each claim, and what is due.
-    async fn offers(&mut self, wants: &Wants) -> Result<(Vec<Vec<OperationId>>, Vec<OperationId>), Fault> {
+    fn questions<'q>(&self, wants: &'q Wants, names: &BTreeSet<&'q str>) -> Vec<Question<'q>> {
         let now = self.context.time.now();
-        let mut candidates = Vec::with_capacity(wants.claims.len());
+        let (set_aside, micros) = (self.context.set_aside.ids(), now.at.micros());
+        let mut questions = Vec::new();
+        let mut ask = |about, sql, parameters| questions.push(Question { about, sql, parameters });
+        if !names.is_empty() {
+            let names: Vec<&str> = names.iter().copied().collect();
+            let lock = if self.context.patient { &sql::LOCK_OPERATIONS } else { &sql::LOCK_FREE_OPERATIONS };
+            ask(About::Names, lock, vec![Box::new(names)]);
+        }
         if !wants.claims.is_empty() {
-            self.begin().await?;
-            let statement = self.session.prepared(&sql::END_BACKOFFS).await?;
-            self.session.client.execute(&statement, &[&now.at.micros(), &BACKOFFS_ENDED_MAX]).await?;
+            ask(About::Backoffs, &sql::END_BACKOFFS, vec![Box::new(micros), Box::new(BACKOFFS_ENDED_MAX)]);
         }
         for want in &wants.claims {
-            candidates.push(self.candidates(want).await?);
+            ask(About::Claim, &sql::CANDIDATES, of_claim(want, set_aside.clone(), false));
         }
-        let mut due = Vec::new();
-        if wants.due > 0 {
-            due = self.due(&sql::DUE, now.at, wants.due).await?;
-            if !now.retention_held {
-                due.extend(self.due(&sql::EXPIRED, now.at, wants.due).await?);
-                due.sort_unstable();
-                due.truncate(wants.due);
-            }
+        let timers: &[&'static LazyLock<String>] = match (wants.due > 0, now.retention_held) {
+            (false, _) => &[],
+            (true, true) => &[&sql::DUE],
+            (true, false) => &[&sql::DUE, &sql::EXPIRED],
+        };
+        for sql in timers {
+            let limit = sql_limit(wants.due);
+            ask(About::Timers, sql, vec![Box::new(micros), Box::new(limit), Box::new(set_aside.clone())]);
         }
-        Ok((candidates, due.into_iter().map(|(_, id)| id).collect()))
+        questions
+    }
+
+    fn named(&mut self, rows: &[Row]) -> Result<(), Fault> {
+        for row in rows {
+            self.keep(columns::operation(row)?);
+        }
+        Ok(())
+    }
+
+    /// Of those that were not to be had, who is there after all: somebody else has them locked.
+    async fn find_held(&mut self, missing: &[&str]) -> Result<(), Fault> {
+        if self.context.patient || missing.is_empty() {
+            return Ok(());
+        }
+        let statement = self.session.prepared(&sql::OPERATIONS_THERE).await?;
+        for row in &self.session.client.query(&statement, &[&missing]).await? {
+            self.held.push(read_id(row, 0)?);
+        }
+        Ok(())
     }
 
     /// At most `want.max` candidates, in their order.
-    async fn candidates(&mut self, want: &ClaimWant) -> Result<Vec<OperationId>, Fault> {
-        let fair = self.turns(want, false).await?;
+    async fn candidates(&mut self, want: &ClaimWant, fair: Turns) -> Result<Vec<OperationId>, Fault> {
         if fair.are_enough(want.max) {
             return Ok(fair.take(want.max));
         }
         // Some tenants had little: the others give more.
-        Ok(self.turns(want, true).await?.take(want.max))
+        let parameters = of_claim(want, self.context.set_aside.ids(), true);
+        let questions = [Question { about: About::Claim, sql: &sql::CANDIDATES, parameters }];
+        let rows = self.ask(&questions).await?.concat();
+        Ok(self.turns(&rows)?.take(want.max))
     }
 
-    async fn turns(&mut self, want: &ClaimWant, all: bool) -> Result<Turns, Fault> {
-        let kinds: BTreeSet<&str> = want.kinds.iter().map(operond_core::Kind::as_str).collect();
-        let kinds: Vec<&str> = kinds.into_iter().collect();
-        let after = want.after.as_ref().map_or("", Tenant::as_str);
-        let statement = self.session.prepared(&sql::CANDIDATES).await?;
-        let set_aside = self.context.set_aside.ids();
-        let max = sql_limit(want.max);
-        let rows = self.query(&statement, &[&kinds, &after, &max, &set_aside, &all]).await?;
+    fn turns(&mut self, rows: &[Row]) -> Result<Turns, Fault> {
         let mut turns = Turns::default();
-        for row in &rows {
+        for row in rows {
             turns.each = usize::try_from(row.try_get::<_, i64>(row.len() - 1)?).unwrap_or(usize::MAX);
             if let Some(operation) = self.readable(row)? {
                 turns.add(row.try_get(row.len() - 2)?, &operation);
@@ -224,16 +273,9 @@ impl Loaded<'_> {
     }
 
     /// What is due by a timer: the instant, and the operation.
-    async fn due(
-        &mut self,
-        statement: &'static str,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<(i64, OperationId)>, Fault> {
-        let statement = self.session.prepared(statement).await?;
-        let set_aside = self.context.set_aside.ids();
+    fn due(&mut self, rows: &[Row]) -> Result<Vec<(i64, OperationId)>, Fault> {
         let mut due = Vec::new();
-        for row in &self.query(&statement, &[&now.micros(), &sql_limit(limit), &set_aside]).await? {
+        for row in rows {
             if let Some(operation) = self.readable(row)? {
                 due.push((row.try_get(row.len() - 1)?, operation.id.clone()));
                 self.keep(operation);
@@ -257,6 +299,15 @@ impl Loaded<'_> {
     fn keep(&mut self, operation: Operation) {
         self.operations.entry(operation.id.clone()).or_insert_with(|| Arc::new(operation));
     }
+}
+
+/// What [`sql::CANDIDATES`] takes for a claim.
+fn of_claim(want: &ClaimWant, set_aside: Vec<String>, all: bool) -> Vec<Box<dyn ToSql + Sync + Send + '_>> {
+    let kinds: BTreeSet<&str> = want.kinds.iter().map(operond_core::Kind::as_str).collect();
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    let after = want.after.as_ref().map_or("", Tenant::as_str);
+    let max = sql_limit(want.max);
+    vec![Box::new(kinds), Box::new(after), Box::new(max), Box::new(set_aside), Box::new(all)]
 }
 
 /// Candidates by the turns of their tenants.

@@ -590,9 +590,8 @@ mod tests {
         let cluster = Cluster::start(&Settings::of(Kind::Fast));
         let before = cluster.cpu();
         cluster.psql("select count(*) from generate_series(1, 2000000)");
-        let after = cluster.cpu();
-        assert!(after >= before + Duration::from_millis(50), "{before:?} and then {after:?}");
-        assert!(cluster.cpu() >= after);
+        // Its postmaster hears of the end of a process a little later than who asked it something.
+        cluster.until("counts what an ended process used", || cluster.cpu() >= before + Duration::from_millis(50));
     }
 
     #[test]

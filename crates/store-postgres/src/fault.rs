@@ -113,6 +113,11 @@ impl Fault {
         matches!(self, Self::Driver(error) if blame(error) == Blame::Conflict)
     }
 
+    /// Whether the connection broke, and not for want of time.
+    pub(crate) fn is_break(&self) -> bool {
+        matches!(self, Self::Driver(_)) && self.ends_the_connection()
+    }
+
     /// Whether somebody else holds a lock for long.
     pub(crate) fn is_held(&self) -> bool {
         matches!(self, Self::Driver(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))

@@ -14,7 +14,7 @@ use operond_core::Timestamp;
 use operond_store::pack::Packed;
 use operond_store::{Applied, Batch, Document, DocumentWrite, Error, News, Stale};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::batch::{self, Context};
 use crate::closed;
@@ -70,7 +70,6 @@ impl From<tokio_postgres::Error> for Failure {
 }
 
 /// What a lane is to do in one transaction.
-#[derive(Clone)]
 enum Work {
     Batch(Arc<Batch>),
     Documents(Arc<[DocumentWrite]>),
@@ -147,11 +146,11 @@ impl Lanes {
     }
 
     /// Does the work in one transaction: again where another one came between, once more where the
-    /// connection broke and it turned out that nothing was committed, and once more without what
+    /// connection broke and nothing was committed, or it turned out so, and once more without what
     /// somebody else has locked for long.
     async fn carry_out(&self, work: &Work) -> Result<Done, Error> {
         let _free = self.free.acquire().await.map_err(|_closed| closed())?;
-        let (mut conflicts, mut doubts) = (0, 0);
+        let (mut conflicts, mut doubts, mut breaks) = (0, 0, 0);
         let mut patient = !matches!(work, Work::Batch(batch) if self.held.concerns(batch));
         loop {
             let mut lane = self.lane().await?;
@@ -178,6 +177,11 @@ impl Lanes {
                 Err(Attempt { failure: Failure::Not(fault), .. }) => {
                     self.put_back(lane, Some(&fault));
                     if fault.is_held() && std::mem::take(&mut patient) {
+                        continue;
+                    }
+                    // Before anything was committed: another connection may do.
+                    if fault.is_break() && breaks < BREAKS_MAX {
+                        breaks += 1;
                         continue;
                     }
                     if !fault.is_conflict() || conflicts == CONFLICTS_MAX {
@@ -239,7 +243,7 @@ impl Lanes {
     async fn was_committed(&self, stream: &str, n: i64) -> Option<bool> {
         let until = Instant::now() + DOUBT_MAX;
         for attempt in 1.. {
-            match timeout(DOUBT_MAX, self.fence(stream, n)).await {
+            match timeout_at(until, self.fence(stream, n)).await {
                 Ok(Ok(fenced)) => {
                     tracing::info!(stream, n, committed = !fenced, "the end of a transaction is known");
                     return Some(!fenced);
@@ -398,6 +402,8 @@ fn random_id() -> String {
 
 /// Serialization failures, deadlocks and the like, one after the other, of one batch.
 const CONFLICTS_MAX: u32 = 8;
+/// Connections that broke before anything of a batch was committed.
+const BREAKS_MAX: u32 = 1;
 /// Transactions of one batch that were found not to be committed.
 const DOUBTS_MAX: u32 = 2;
 /// The pause behind the first conflict, about.

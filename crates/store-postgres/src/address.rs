@@ -55,9 +55,8 @@ impl Address {
             config.application_name("operond");
         }
         let hosts = each_host(&config).map_err(wrong)?;
-        let connect_max = config.get_connect_timeout().copied().unwrap_or(CONNECT_MAX);
         // Where there is no other, nothing is gained by leaving it.
-        let host_max = if hosts.len() == 1 { Duration::MAX } else { connect_max };
+        let host_max = if hosts.len() == 1 { Duration::MAX } else { CONNECT_MAX };
         Ok(Self { config, hosts, host_max, tls, shown })
     }
 }

@@ -73,7 +73,6 @@ impl Connector {
         let first = self.first.load(Ordering::SeqCst);
         let mut last = Fault::Late("a host");
         for index in (0..hosts.len()).map(|turn| (first + turn) % hosts.len()) {
-            self.first.store((index + 1) % hosts.len(), Ordering::SeqCst);
             match timeout(self.address.host_max, self.connect_to(&hosts[index], Arc::clone(warned))).await {
                 Ok(Ok(connected)) => {
                     self.first.store(index, Ordering::SeqCst);
@@ -82,6 +81,9 @@ impl Connector {
                 Ok(Err(fault)) => last = fault,
                 Err(_elapsed) => last = Fault::Late("a host"),
             }
+            // Unless somebody else has found the right one meanwhile.
+            let next = (index + 1) % hosts.len();
+            let _found = self.first.compare_exchange(index, next, Ordering::SeqCst, Ordering::SeqCst);
         }
         Err(last)
     }

@@ -84,13 +84,13 @@ impl Trial<'_> {
         self.ensemble.wait_until_healthy()?;
         for attempt in 1..=ATTEMPTS_MAX {
             let mut program = self.program(&format!("asynchronous{attempt}"), plan, &[])?;
-            pause(BEFORE);
             let fault = Fault::NodeCutOffAndKilled;
             self.round(&mut program, fault, &format!("asynchronous, {}", fault.name()))?;
             self.ensemble.wait_until_healthy()?;
             let verdict = program.ask("end")?;
             if report("asynchronous replication", &verdict)? > 0 {
-                println!("for example: {}", verdict["examples"]);
+                let examples = verdict["examples"].as_array().into_iter().flatten().take(3);
+                examples.for_each(|example| println!("  for example {example}"));
                 return Ok(());
             }
         }
@@ -106,6 +106,7 @@ impl Trial<'_> {
     fn round(&mut self, program: &mut Program, fault: Fault, title: &str) -> anyhow::Result<Value> {
         self.ensemble.wait_until_healthy()?;
         let leader = self.ensemble.wait_for_leader(|_| true)?;
+        pause(BETWEEN);
         program.ask("hold")?;
         // At any moment of Patroni's loop.
         pause(Duration::from_millis(self.chance.below(2000)));
@@ -117,7 +118,7 @@ impl Trial<'_> {
     }
 
     fn judge(&mut self, title: &str, fault: Fault, round: &Value) -> anyhow::Result<()> {
-        let (unavailable, longest) = (seconds(&round["unavailable"])?, (TTL + MARGIN + fault.before()).as_secs_f64());
+        let (unavailable, longest) = (seconds(&round["unavailable"])?, (TTL + MARGIN + fault.besides()).as_secs_f64());
         if unavailable > longest {
             self.faults
                 .push(format!("{title}: writes were not acknowledged for {unavailable:.1} s, more than {longest} s"));
@@ -181,7 +182,7 @@ fn seconds(value: &Value) -> anyhow::Result<f64> {
 const FAILOVERS: usize = 12;
 /// Fail-overs of which one must lose something.
 const ATTEMPTS_MAX: usize = 5;
-/// Until the load is under way.
-const BEFORE: Duration = Duration::from_secs(3);
+/// How long all goes well before the next one.
+const BETWEEN: Duration = Duration::from_secs(5);
 /// What it may take beyond the time after which Patroni has another node lead.
 const MARGIN: Duration = Duration::from_secs(3);

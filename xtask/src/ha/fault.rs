@@ -31,11 +31,12 @@ impl Fault {
         }
     }
 
-    /// How long nothing can be acknowledged although the leader is alive.
-    pub(super) fn before(self) -> Duration {
+    /// How long nothing can be acknowledged besides the time that Patroni waits for a leader.
+    pub(super) fn besides(self) -> Duration {
         match self {
+            Self::NodeKilled | Self::PostgresKilled => Duration::ZERO,
             Self::NodeCutOffAndKilled => CUT_OFF,
-            Self::NodeKilled | Self::PostgresKilled | Self::NodeFrozen => Duration::ZERO,
+            Self::NodeFrozen => ASKED,
         }
     }
 
@@ -73,3 +74,5 @@ impl Fault {
 }
 
 const CUT_OFF: Duration = Duration::from_secs(1);
+/// Patroni asks all nodes how far they are before another one leads, and one that stands still for so long.
+const ASKED: Duration = Duration::from_secs(2);

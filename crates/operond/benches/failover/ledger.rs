@@ -120,7 +120,11 @@ impl Book {
         let known = self.known(&operation.id);
         known.created = Some(description);
         known.keyed = keyed;
-        remember(&mut self.recent, &operation.id);
+    }
+
+    /// Anybody may read and cancel it.
+    pub(crate) fn is_common(&mut self, id: &str) {
+        remember(&mut self.recent, id);
     }
 
     /// A lease was given.

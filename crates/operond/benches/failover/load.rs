@@ -155,7 +155,11 @@ impl Caller {
     }
 
     fn created(&mut self, operation: &Operation, request: CreateRequest, keyed: bool) {
-        self.scene.ledger.book().created(operation, request.description, keyed);
+        {
+            let mut book = self.scene.ledger.book();
+            book.created(operation, request.description, keyed);
+            book.is_common(&operation.id);
+        }
         let Ok(permit) = Arc::clone(&self.patience).try_acquire_owned() else { return };
         let (scene, client, id) = (Arc::clone(&self.scene), self.client.clone(), operation.id.clone());
         match self.dice.below(20) {
@@ -235,7 +239,7 @@ impl Caller {
         self.scene.ledger.book().broken.extend(refusal(what, error));
     }
 
-    /// About so long; more while much is undone. False when no more is to be begun.
+    /// Does nothing for about so long. False when no more is to be begun.
     async fn pause(&mut self, about: Duration) -> bool {
         let pause = about.mul_f64(0.5 + self.dice.below(1000) as f64 / 1000.0);
         self.over.run_until_cancelled(sleep(pause)).await.is_some()
@@ -283,11 +287,11 @@ fn modified(operation: &Operation) -> (i64, i32) {
 /// Of each sort, at each server.
 const CREATORS: usize = 3;
 const WORKERS: u64 = 3;
-/// Calls that wait or watch on one connection stay below what a server allows.
+/// Who waits or watches, at all connections of creators: on each of them fewer than a server allows.
 const WAITERS_MAX: usize = 1000;
-const CREATE_EVERY: Duration = Duration::from_millis(60);
+const CREATE_EVERY: Duration = Duration::from_millis(30);
 const READ_EVERY: Duration = Duration::from_millis(30);
-const CANCEL_EVERY: Duration = Duration::from_millis(200);
+const CANCEL_EVERY: Duration = Duration::from_millis(50);
 const DELETE_EVERY: Duration = Duration::from_millis(200);
 /// Who was refused asks again after so long.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);

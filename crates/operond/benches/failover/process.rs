@@ -29,6 +29,7 @@ impl Process {
             .args(["serve", "--store", store, "--listen", "127.0.0.1:0"])
             .args(arguments)
             .env("OPEROND_LOG", "info")
+            .env("NO_COLOR", "1")
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()?;

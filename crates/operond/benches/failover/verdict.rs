@@ -56,14 +56,16 @@ pub(crate) async fn judge(scene: &Scene) -> Result<Verdict> {
         let known = std::mem::take(&mut book.operations);
         (known, std::mem::take(&mut book.broken), book.passing, std::mem::take(&mut book.calm_failures))
     };
-    let mut judge = Judge { client, verdict: Verdict { passing, calm_failures, broken, ..Verdict::default() } };
+    let heard = |id: &String| known.get(id).is_some_and(|known| known.created.is_some());
+    let unheard = stored.keys().filter(|id| !heard(id)).count();
+    let mut judge =
+        Judge { client, verdict: Verdict { passing, calm_failures, broken, unheard, ..Verdict::default() } };
     judge.look_for_twins(&known, &stored);
     for (id, known) in &known {
         let found = stored.remove(id);
         judge.operation(id, known, found).await?;
     }
     let mut verdict = judge.verdict;
-    verdict.unheard = stored.len();
     verdict.broken_count = verdict.broken.len();
     verdict.broken.truncate(EXAMPLES_MAX);
     Ok(verdict)

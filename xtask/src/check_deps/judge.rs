@@ -234,6 +234,7 @@ mod tests {
             "`operond-server` uses `rusqlite` at the wrong layer: SQL and its driver live behind the Store trait";
         refused("operond-server", always("rusqlite"), expected);
         allowed("operond-store-sqlite", always("rusqlite"));
+        allowed("operond-store-postgres", always("tokio-postgres"));
     }
 
     #[test]
@@ -344,6 +345,7 @@ mod tests {
             ("operond-core", &[][..]),
             ("operond-store", &["operond-core"][..]),
             ("operond-store-sqlite", &["operond-store", "rusqlite"]),
+            ("operond-store-postgres", &["operond-store", "tokio-postgres"]),
             ("operond-engine", &["operond-store", "tokio"]),
             ("operond-proto", &["prost", "tonic"]),
             ("operond-server", &["operond-engine", "axum", "rustls"]),

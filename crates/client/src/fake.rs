@@ -31,6 +31,7 @@ pub(crate) enum Reply<T> {
     Now(T),
     After(Duration, T),
     Refuse(Status),
+    RefuseAfter(Duration, Status),
     /// The call is carried out, and the connection is cut before the answer.
     Lost,
     Never,
@@ -76,6 +77,10 @@ impl<Q: Clone, A> Method<Q, A> {
                 Ok(Response::new(answer))
             }
             Reply::Refuse(status) => Err(status),
+            Reply::RefuseAfter(pause, status) => {
+                tokio::time::sleep(pause).await;
+                Err(status)
+            }
             Reply::Lost => {
                 wire.cut();
                 std::future::pending().await

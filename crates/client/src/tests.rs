@@ -148,6 +148,17 @@ async fn a_wait_rides_out_an_outage() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn outages_of_which_each_ends_a_held_call_are_not_one_long_outage() {
+    let fake = Fake::new();
+    let away = || status_with_reason(tonic::Code::Unavailable, "the store is away", "STORE_UNAVAILABLE");
+    fake.wait.answer(move |_, before| match before {
+        0..10 => Reply::RefuseAfter(20 * SECOND, away()),
+        _ => Reply::Now(done("r2")),
+    });
+    assert!(fake.client.wait("op1").outage(60 * SECOND).await.unwrap().done);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_gives_up_when_the_outage_is_too_long() {
     let fake = Fake::new();
     fake.wire.down();

@@ -113,6 +113,10 @@ async fn silent(
                 }
             }
             Err(error) => {
+                // It held the call, and says itself that it cannot go on: it was there until now.
+                if error.reason().is_some() && begun.elapsed() >= EARLY {
+                    outage.over();
+                }
                 let pause = outage.pause(error.clone())?;
                 if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     return Err(error);

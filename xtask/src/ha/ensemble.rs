@@ -132,6 +132,15 @@ impl Ensemble {
         position.with_context(|| format!("no synchronous standby among {roles:?}"))
     }
 
+    /// For how long the leader has had a standby; nothing if it has none.
+    ///
+    /// # Errors
+    /// There is no leader.
+    pub(super) fn has_a_standby_for(&self) -> anyhow::Result<Option<Duration>> {
+        let seconds = self.psql_at_leader(FOLLOWED_FOR)?;
+        Ok(seconds.parse().ok().map(Duration::from_secs_f64))
+    }
+
     /// Does a standby receive what the leader writes?
     ///
     /// # Errors
@@ -314,5 +323,7 @@ fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
 const FOLLOWERS: &str = "select count(*) filter (where state = 'streaming'), \
     count(*) filter (where state = 'streaming' and sync_state = 'sync') \
     from pg_stat_replication where application_name like 'node_'";
+const FOLLOWED_FOR: &str = "select extract(epoch from clock_timestamp() - min(backend_start)) \
+    from pg_stat_replication where application_name like 'node_' and state = 'streaming'";
 const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);

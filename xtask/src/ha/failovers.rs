@@ -45,6 +45,14 @@ pub(super) fn run(ensemble: &mut Ensemble, plan: &Plan, logs: PathBuf) -> anyhow
     Ok(())
 }
 
+/// One fail-over.
+struct Round {
+    /// What the load tells of it.
+    told: Value,
+    /// How long the leader was broken before there was one that had a standby; nothing if none has.
+    standby: Option<Duration>,
+}
+
 struct Trial<'a> {
     ensemble: &'a mut Ensemble,
     chance: Chance,
@@ -60,9 +68,10 @@ impl Trial<'_> {
         let mut outages = Vec::new();
         for (number, fault) in self.chance.faults(plan.failovers).into_iter().enumerate() {
             let title = format!("{:2}. {}", number + 1, fault.name());
-            let round = self.round(&mut program, fault, &title)?;
-            self.judge(&title, fault, &round)?;
-            outages.push((fault, seconds(&round["unavailable"])?));
+            let Round { told, standby } = self.round(&mut program, fault, &title)?;
+            let standby = standby.with_context(|| format!("{title}: acknowledged without a standby"))?;
+            self.judge(&title, fault, &told, standby)?;
+            outages.push((fault, seconds(&told["unavailable"])?));
         }
         self.ensemble.wait_until_healthy()?;
         let verdict = program.ask("end")?;
@@ -103,7 +112,7 @@ impl Trial<'_> {
     }
 
     /// Breaks the leader once, and waits until writes are acknowledged again.
-    fn round(&mut self, program: &mut Program, fault: Fault, title: &str) -> anyhow::Result<Value> {
+    fn round(&mut self, program: &mut Program, fault: Fault, title: &str) -> anyhow::Result<Round> {
         self.ensemble.wait_until_healthy()?;
         let leader = self.ensemble.wait_for_leader(|_| true)?;
         pause(BETWEEN);
@@ -111,20 +120,31 @@ impl Trial<'_> {
         // At any moment of Patroni's loop.
         pause(Duration::from_millis(self.chance.below(2000)));
         fault.strike(self.ensemble, leader)?;
-        let round = program.ask("broken")?;
+        let broken = Watch::start();
+        let told = program.ask("broken")?;
+        // Before there may be two that think they lead.
+        let had_one_for = self.ensemble.has_a_standby_for()?;
+        let standby = had_one_for.map(|time| broken.0.elapsed().saturating_sub(time));
         fault.undo(self.ensemble, leader)?;
-        self.watch.tell(&format!("{title} (node {leader}): {}", summary(&round)?));
-        Ok(round)
+        self.watch.tell(&format!("{title} (node {leader}): {}", summary(&told)?));
+        Ok(Round { told, standby })
     }
 
-    fn judge(&mut self, title: &str, fault: Fault, round: &Value) -> anyhow::Result<()> {
-        let (unavailable, longest) = (seconds(&round["unavailable"])?, (TTL + MARGIN + fault.besides()).as_secs_f64());
-        if unavailable > longest {
-            self.faults
-                .push(format!("{title}: writes were not acknowledged for {unavailable:.1} s, more than {longest} s"));
+    /// Another primary has to be there in Patroni's time. When it has a standby, without which it acknowledges nothing,
+    /// is a matter of the database alone: one that was further than the new primary has to go back first.
+    fn judge(&mut self, title: &str, fault: Fault, told: &Value, standby: Duration) -> anyhow::Result<()> {
+        let margin = MARGIN + fault.besides();
+        for (what, limit) in [("unreadable", TTL + margin), ("unavailable", TTL.max(standby) + margin)] {
+            let (was, limit) = (seconds(&told[what])?, limit.as_secs_f64());
+            if was > limit {
+                self.faults.push(format!("{title}: {what} for {was:.1} s, more than {limit:.1} s"));
+            }
         }
-        if round["why"].as_array().is_none_or(|why| !why.is_empty()) {
-            self.faults.push(format!("{title}: {}", round["why"]));
+        if standby > TTL + margin {
+            println!("          its primary had a standby after {:.1} s only", standby.as_secs_f64());
+        }
+        if told["why"].as_array().is_none_or(|why| !why.is_empty()) {
+            self.faults.push(format!("{title}: {}", told["why"]));
         }
         Ok(())
     }

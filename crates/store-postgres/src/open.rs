@@ -36,7 +36,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { writers: 2, readers: 8 }
+        Self { writers: 4, readers: 8 }
     }
 }
 

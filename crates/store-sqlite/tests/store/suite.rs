@@ -49,7 +49,7 @@ fn agrees_with_memory(options: Options) {
     let directory = InDirectory::new();
     let memory = MemoryStore::new(Arc::clone(&clock));
     let sqlite = directory.open(Arc::clone(&clock), options);
-    let history = Differential::from_env(50_000).run(&clock, &memory, &sqlite);
+    let history = Differential::from_env(100_000).run(&clock, &memory, &sqlite);
     assert!(history.operations() > 2_500, "{} operations", history.operations());
     wait(sqlite.close()).unwrap();
     history.compare(&memory, &directory.open(Arc::clone(&clock), options));

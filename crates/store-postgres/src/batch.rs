@@ -128,8 +128,10 @@ struct Found {
 struct Question<'q> {
     about: About,
     sql: &'static str,
-    parameters: Vec<Box<dyn ToSql + Sync + Send + 'q>>,
+    parameters: Parameters<'q>,
 }
+
+type Parameters<'q> = Vec<Box<dyn ToSql + Sync + Send + 'q>>;
 
 enum About {
     Names,
@@ -205,17 +207,18 @@ impl Loaded<'_> {
         let now = self.context.time.now();
         let (set_aside, micros) = (self.context.set_aside.ids(), now.at.micros());
         let mut questions = Vec::new();
-        let mut ask = |about, sql, parameters| questions.push(Question { about, sql, parameters });
+        let question = |about, sql, parameters| Question { about, sql, parameters };
         if !names.is_empty() {
             let names: Vec<&str> = names.iter().copied().collect();
             let lock = if self.context.patient { &sql::LOCK_OPERATIONS } else { &sql::LOCK_FREE_OPERATIONS };
-            ask(About::Names, lock, vec![Box::new(names)]);
+            questions.push(question(About::Names, lock, vec![Box::new(names)]));
         }
         if !wants.claims.is_empty() {
-            ask(About::Backoffs, &sql::END_BACKOFFS, vec![Box::new(micros), Box::new(BACKOFFS_ENDED_MAX)]);
+            let parameters: Parameters<'_> = vec![Box::new(micros), Box::new(BACKOFFS_ENDED_MAX)];
+            questions.push(question(About::Backoffs, &sql::END_BACKOFFS, parameters));
         }
         for want in &wants.claims {
-            ask(About::Claim, &sql::CANDIDATES, of_claim(want, set_aside.clone(), false));
+            questions.push(of_claim(want, set_aside.clone(), false));
         }
         let timers: &[&'static LazyLock<String>] = match (wants.due > 0, now.retention_held) {
             (false, _) => &[],
@@ -224,7 +227,8 @@ impl Loaded<'_> {
         };
         for sql in timers {
             let limit = sql_limit(wants.due);
-            ask(About::Timers, sql, vec![Box::new(micros), Box::new(limit), Box::new(set_aside.clone())]);
+            let parameters: Parameters<'_> = vec![Box::new(micros), Box::new(limit), Box::new(set_aside.clone())];
+            questions.push(question(About::Timers, sql, parameters));
         }
         questions
     }
@@ -254,9 +258,8 @@ impl Loaded<'_> {
             return Ok(fair.take(want.max));
         }
         // Some tenants had little: the others give more.
-        let parameters = of_claim(want, self.context.set_aside.ids(), true);
-        let questions = [Question { about: About::Claim, sql: &sql::CANDIDATES, parameters }];
-        let rows = self.ask(&questions).await?.concat();
+        let question = of_claim(want, self.context.set_aside.ids(), true);
+        let rows = self.ask(&[question]).await?.concat();
         Ok(self.turns(&rows)?.take(want.max))
     }
 
@@ -301,13 +304,20 @@ impl Loaded<'_> {
     }
 }
 
-/// What [`sql::CANDIDATES`] takes for a claim.
-fn of_claim(want: &ClaimWant, set_aside: Vec<String>, all: bool) -> Vec<Box<dyn ToSql + Sync + Send + '_>> {
+/// What to ask for a claim, with `all` of each tenant as many as are wanted.
+fn of_claim(want: &ClaimWant, set_aside: Vec<String>, all: bool) -> Question<'_> {
     let kinds: BTreeSet<&str> = want.kinds.iter().map(operond_core::Kind::as_str).collect();
     let kinds: Vec<&str> = kinds.into_iter().collect();
     let after = want.after.as_ref().map_or("", Tenant::as_str);
+    let about = About::Claim;
+    if let ([kind], 1) = (&*kinds, want.max) {
+        let parameters: Parameters<'_> = vec![Box::new(*kind), Box::new(after), Box::new(set_aside)];
+        return Question { about, sql: &sql::CANDIDATE, parameters };
+    }
     let max = sql_limit(want.max);
-    vec![Box::new(kinds), Box::new(after), Box::new(max), Box::new(set_aside), Box::new(all)]
+    let parameters: Parameters<'_> =
+        vec![Box::new(kinds), Box::new(after), Box::new(max), Box::new(set_aside), Box::new(all)];
+    Question { about, sql: &sql::CANDIDATES, parameters }
 }
 
 /// Candidates by the turns of their tenants.

@@ -101,6 +101,11 @@ impl<'o> Arrays<'o> {
         self.arrays.iter().map(Array::parameter).collect()
     }
 
+    /// The values of the first row.
+    pub(crate) fn of_one(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.arrays.iter().filter_map(Array::first).collect()
+    }
+
     fn column(&mut self) -> &mut Array<'o> {
         let column = self.next;
         self.next = (column + 1) % self.arrays.len();
@@ -116,6 +121,16 @@ impl Array<'_> {
             Self::Number(values) => values,
             Self::Real(values) => values,
             Self::Flag(values) => values,
+        }
+    }
+
+    fn first(&self) -> Option<&(dyn ToSql + Sync)> {
+        match self {
+            Self::Text(values) => values.first().map(|value| value as _),
+            Self::Bytes(values) => values.first().map(|value| value as _),
+            Self::Number(values) => values.first().map(|value| value as _),
+            Self::Real(values) => values.first().map(|value| value as _),
+            Self::Flag(values) => values.first().map(|value| value as _),
         }
     }
 }

@@ -37,6 +37,12 @@ statements! {
         "UPDATE operations o SET {} FROM {} WHERE o.id = w.id AND o.revision = w.previous",
         assignments(&[PLACE, FACTS]), unnest(&[ID, PREVIOUS, PLACE, FACTS])
     );
+    /// The same for one row each, without arrays: a table made of parameters takes longer to set up than a row to write.
+    INSERT_OPERATION = insert_one("operations", &[KEY, PLACE, FACTS]);
+    INSERT_SPEC = insert_one("specs", &[ID, SPEC]);
+    UPDATE_OPERATION = format!(
+        "UPDATE operations SET {} WHERE id = $1 AND revision = $2", assignments_from(3, &[PLACE, FACTS])
+    );
     DELETE_OPERATIONS = format!(
         "DELETE FROM operations o USING {} WHERE o.id = w.id AND o.revision = w.previous", unnest(&[ID, PREVIOUS])
     );
@@ -76,6 +82,18 @@ statements! {
         head_next = head("tenant > behind.tenant"),
         head_first = head("tenant <= $2"),
         head_before = head("tenant > before.tenant AND tenant <= $2"),
+    );
+    /// The same for one operation of the kind $1 behind the tenant $2: of the two tenants that may be next.
+    CANDIDATE = format!(
+        "SELECT {}, {}, t.n, 1::bigint FROM (\
+           (SELECT tenant, 1::bigint AS n FROM operations WHERE claimable AND kind = $1 AND tenant > $2 ORDER BY tenant LIMIT 1) \
+           UNION ALL \
+           (SELECT tenant, 2::bigint FROM operations WHERE claimable AND kind = $1 AND tenant <= $2 ORDER BY tenant LIMIT 1)\
+         ) t CROSS JOIN LATERAL (\
+           SELECT * FROM operations WHERE claimable AND kind = $1 AND tenant = t.tenant \
+           AND NOT (id = ANY($3::text[])) ORDER BY available_at, id LIMIT 1 FOR UPDATE SKIP LOCKED\
+         ) o JOIN specs s ON s.id = o.id",
+        all("o"), spec("s")
     );
     DUE = due("due_at");
     EXPIRED = due("expires_at");
@@ -219,6 +237,12 @@ fn assignments(lists: &[&[Column]]) -> String {
     each.join(", ")
 }
 
+fn assignments_from(first: usize, lists: &[&[Column]]) -> String {
+    let columns = lists.concat();
+    let each: Vec<String> = (first..).zip(&columns).map(|(n, column)| format!("{} = ${n}", column.name)).collect();
+    each.join(", ")
+}
+
 /// A table `w` made of a parameter for each column.
 fn unnest(lists: &[&[Column]]) -> String {
     let (mut values, mut names) = (Vec::new(), Vec::new());
@@ -239,6 +263,12 @@ fn unnest(lists: &[&[Column]]) -> String {
 fn insert(table: &str, lists: &[&[Column]]) -> String {
     let names: Vec<&str> = lists.concat().iter().map(|column| column.name).collect();
     format!("INSERT INTO {table} ({}) SELECT * FROM {}", names.join(", "), unnest(lists))
+}
+
+fn insert_one(table: &str, lists: &[&[Column]]) -> String {
+    let names: Vec<&str> = lists.concat().iter().map(|column| column.name).collect();
+    let values: Vec<String> = (1..=names.len()).map(|n| format!("${n}")).collect();
+    format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), values.join(", "))
 }
 
 /// The first tenant that has something of the kind `k.kind`, among those that `which` names.

@@ -128,9 +128,18 @@ impl<'o> Writes<'o> {
         };
         let [inserted, updated] = self.counts;
         let removed = self.removed.len() as u64;
-        add(&sql::INSERT_OPERATIONS, self.inserted.parameters(), inserted);
-        add(&sql::INSERT_SPECS, self.specs.parameters(), inserted);
-        add(&sql::UPDATE_OPERATIONS, self.updated.parameters(), updated);
+        if inserted == 1 {
+            add(&sql::INSERT_OPERATION, self.inserted.of_one(), 1);
+            add(&sql::INSERT_SPEC, self.specs.of_one(), 1);
+        } else {
+            add(&sql::INSERT_OPERATIONS, self.inserted.parameters(), inserted);
+            add(&sql::INSERT_SPECS, self.specs.parameters(), inserted);
+        }
+        if updated == 1 {
+            add(&sql::UPDATE_OPERATION, self.updated.of_one(), 1);
+        } else {
+            add(&sql::UPDATE_OPERATIONS, self.updated.parameters(), updated);
+        }
         add(&sql::DELETE_OPERATIONS, vec![&self.removed, &self.removed_revisions], removed);
         add(&sql::DELETE_SPECS, vec![&self.removed], removed);
         let buried = vec![&self.buried as _, &self.buried_tenants as _, &self.buried_how as _, &self.buried_at as _];

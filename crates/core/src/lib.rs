@@ -33,6 +33,7 @@ pub mod limits;
 mod name;
 mod operation;
 mod payload;
+mod scope;
 mod settle;
 mod time;
 
@@ -48,5 +49,6 @@ pub use lease::{Digest, Lease, LeaseKey, LeaseSecret, Token};
 pub use name::{Description, IdempotencyKey, Kind, Principal, Reason, Tenant, Worker};
 pub use operation::{CancelRequest, Event, EventKind, Labels, Operation, Outcome, Phase, Retention, Spec, State};
 pub use payload::{Any, Progress, Status, code};
+pub use scope::Scope;
 pub use settle::Timer;
 pub use time::{Now, Timestamp};

@@ -26,6 +26,7 @@
 //! What it is not: a place for the rules of operations (`operond_core`), for waiting or batching
 //! (`operond_engine`), or for anything that knows a store.
 
+pub mod auth;
 mod error;
 mod follow;
 mod google;

@@ -4,12 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use operond_proto::operond::v1::keys_client::KeysClient;
 use operond_proto::operond::v1::kinds_client::KindsClient;
 use operond_proto::operond::v1::operations_client::OperationsClient;
 use operond_proto::operond::v1::types_client::TypesClient;
 use operond_proto::operond::v1::work_client::WorkClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 
 use crate::error::Error;
 use crate::retry::repeat;
@@ -21,6 +25,8 @@ pub struct Options {
     pub endpoint: String,
     /// With `https`: the only authority to trust, in PEM; the system's own ones when absent.
     pub ca_pem: Option<Vec<u8>>,
+    /// An API key, or a token of an issuer that the server believes: sent with every call.
+    pub token: Option<Token>,
     /// How long a call that may be repeated is repeated while nobody answers.
     pub patience: Duration,
 }
@@ -28,7 +34,50 @@ pub struct Options {
 impl Options {
     /// The system's authorities, and 10 s of patience.
     pub fn new(endpoint: impl Into<String>) -> Self {
-        Self { endpoint: endpoint.into(), ca_pem: None, patience: Duration::from_secs(10) }
+        Self { endpoint: endpoint.into(), ca_pem: None, token: None, patience: Duration::from_secs(10) }
+    }
+}
+
+/// A credential, which is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Takes a credential; blanks and line breaks around it do not count.
+    pub fn new(text: impl AsRef<str>) -> Self {
+        Self(text.as_ref().trim().to_owned())
+    }
+
+    fn header(&self) -> Result<MetadataValue<Ascii>, String> {
+        if self.0.is_empty() {
+            return Err("the token is empty".into());
+        }
+        let mut header: MetadataValue<Ascii> =
+            format!("Bearer {}", self.0).parse().map_err(|_| "the token has characters that no token has")?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+/// What calls go through: the connection, with the credential added to each call.
+pub(crate) type Transport = InterceptedService<Channel, Bearer>;
+
+/// Adds the credential to a call.
+#[derive(Clone)]
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(header) = &self.0 {
+            request.metadata_mut().insert("authorization", header.clone());
+        }
+        Ok(request)
     }
 }
 
@@ -39,16 +88,18 @@ impl Options {
 /// idempotency key is given one, so that it may be repeated, too.
 #[derive(Clone)]
 pub struct Client {
-    pub(crate) operations: OperationsClient<Channel>,
-    pub(crate) work: WorkClient<Channel>,
-    pub(crate) types: TypesClient<Channel>,
-    pub(crate) kinds: KindsClient<Channel>,
+    pub(crate) operations: OperationsClient<Transport>,
+    pub(crate) work: WorkClient<Transport>,
+    pub(crate) types: TypesClient<Transport>,
+    pub(crate) kinds: KindsClient<Transport>,
+    pub(crate) keys: KeysClient<Transport>,
     shared: Arc<Shared>,
 }
 
 /// What every clone and every further connection have in common.
 struct Shared {
     options: Options,
+    bearer: Bearer,
     dial: Box<dyn Fn() -> Channel + Send + Sync>,
 }
 
@@ -59,14 +110,16 @@ impl Client {
     /// # Errors
     /// [`Error::Endpoint`]: an endpoint that is no `http` or `https` URL, or unusable certificates.
     pub fn connect(options: Options) -> Result<Self, Error> {
-        let endpoint =
-            endpoint(&options).map_err(|problem| Error::Endpoint { endpoint: options.endpoint.clone(), problem })?;
-        Ok(Self::dialling(options, Box::new(move || endpoint.connect_lazy())))
+        let unusable = |problem| Error::Endpoint { endpoint: options.endpoint.clone(), problem };
+        let endpoint = endpoint(&options).map_err(unusable)?;
+        let bearer = Bearer(options.token.as_ref().map(Token::header).transpose().map_err(unusable)?);
+        Ok(Self::over(Arc::new(Shared { options, bearer, dial: Box::new(move || endpoint.connect_lazy()) })))
     }
 
     /// A client that gets its connections from `dial`.
+    #[cfg(test)]
     pub(crate) fn dialling(options: Options, dial: Box<dyn Fn() -> Channel + Send + Sync>) -> Self {
-        Self::over(Arc::new(Shared { options, dial }))
+        Self::over(Arc::new(Shared { options, bearer: Bearer(None), dial }))
     }
 
     /// The same client over a connection of its own: a server bounds the calls on one connection, so
@@ -94,12 +147,13 @@ impl Client {
     }
 
     fn over(shared: Arc<Shared>) -> Self {
-        let channel = (shared.dial)();
+        let channel = InterceptedService::new((shared.dial)(), shared.bearer.clone());
         Self {
             operations: OperationsClient::new(channel.clone()),
             work: WorkClient::new(channel.clone()),
             types: TypesClient::new(channel.clone()),
-            kinds: KindsClient::new(channel),
+            kinds: KindsClient::new(channel.clone()),
+            keys: KeysClient::new(channel),
             shared,
         }
     }
@@ -177,6 +231,17 @@ mod tests {
         assert!(!problem("http://a b").is_empty());
         let client = Client::connect(Options::new("http://127.0.0.1:7467")).unwrap();
         assert_eq!(client.endpoint(), "http://127.0.0.1:7467");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_never_printed_and_has_to_fit_into_a_header() {
+        let options = Options { token: Some(Token::new(" secret\n")), ..Options::new("http://127.0.0.1:7467") };
+        assert!(!format!("{options:?}").contains("secret"), "{options:?}");
+        Client::connect(options).unwrap();
+        for wrong in ["", " \n", "a\nb", "\u{1}"] {
+            let options = Options { token: Some(Token::new(wrong)), ..Options::new("http://127.0.0.1:7467") };
+            assert!(matches!(Client::connect(options), Err(Error::Endpoint { .. })), "{wrong:?}");
+        }
     }
 
     #[tokio::test]

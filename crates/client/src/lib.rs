@@ -34,6 +34,7 @@
 mod client;
 mod error;
 pub mod json;
+mod keys;
 mod new_operation;
 mod operations;
 pub mod payload;
@@ -49,7 +50,7 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, Options};
+pub use client::{Client, Options, Token};
 pub use error::{Error, Rejection};
 pub use new_operation::NewOperation;
 pub use operations::ListOptions;

@@ -187,6 +187,14 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// STUB
+    #[must_use]
+    pub fn within(&self, _scope: operond_core::Scope) -> Self {
+        self.clone()
+    }
+}
+
 impl Shared {
     /// Begins a task that ends with the engine. If it ends before, by a panic, so does the engine.
     fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {

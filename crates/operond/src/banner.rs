@@ -48,13 +48,26 @@ Node (npm install @yandex-cloud/nodejs-sdk@2)
     text
 }
 
-/// For `operond serve`.
-pub(crate) fn serve(addresses: &[SocketAddr], advertised: &str, store: &Address) -> String {
+/// For `operond serve`: where it listens (with TLS or without), and where the first key is if one was made.
+pub(crate) fn serve(
+    listening: &[(bool, SocketAddr)],
+    advertised: &str,
+    store: &Address,
+    first_key: Option<&Path>,
+    insecure: bool,
+) -> String {
     let mut text = format!("operond {} is ready\n", env!("CARGO_PKG_VERSION"));
-    for (address, scheme) in addresses.iter().zip(["http", "https"]) {
-        writeln!(text, "  listening on           {scheme}://{address}").expect("a string takes it");
+    let mut line = |name: &str, value: &str| writeln!(text, "  {name:<23}{value}").expect("a string takes it");
+    for (tls, address) in listening {
+        line("listening on", &format!("{}://{address}", if *tls { "https" } else { "http" }));
     }
-    writeln!(text, "  advertised as          {advertised}").expect("a string takes it");
-    writeln!(text, "  data                   {store}").expect("a string takes it");
+    line("advertised as", advertised);
+    line("data", &store.to_string());
+    if let Some(path) = first_key {
+        line("first key, an admin", &path.display().to_string());
+    }
+    if insecure {
+        line("who calls", "nobody is asked: for this machine only");
+    }
     text
 }

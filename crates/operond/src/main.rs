@@ -1,5 +1,6 @@
 //! The operations daemon: server, client and worker in one binary.
 
+mod admin_key;
 mod banner;
 mod cli;
 mod copy;

@@ -7,18 +7,19 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use operond_engine::{Engine, Options};
+use operond_server::auth::{Auth, Keys, Planes};
 use operond_server::http::{GuardOptions, layers};
 use operond_server::json::Types;
-use operond_server::net::{Listen, SHUTDOWN_GRACE, Server};
+use operond_server::net::{Listen, SHUTDOWN_GRACE, Server, is_loopback};
 use operond_server::tls::{self, DevIdentity};
 use operond_server::{Faces, Health, Settings, router};
-use operond_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::admin_key;
 use crate::banner;
-use crate::cli::args;
+use crate::cli::args::{self, ListenAt};
 use crate::demo;
 use crate::store::Address;
 
@@ -26,14 +27,21 @@ use crate::store::Address;
 pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
     let names: Vec<&str> = args.advertise.iter().map(|address| host(address)).collect();
     let identity = DevIdentity::open_or_create(&args.data, &names, now())?;
-    let server =
-        Server::bind(vec![Listen::plaintext(args.listen), Listen::tls(args.tls_listen, identity.server_config())])
-            .await?;
+    let listens = [Listen::plaintext(args.listen), Listen::tls(args.tls_listen, identity.server_config())];
+    for listen in &listens {
+        if !is_loopback(listen.address) {
+            bail!("refusing to listen on {}: `operond dev` asks nobody who they are; use 127.0.0.1", listen.address);
+        }
+    }
+    let everything = listens.map(|listen| Listen { planes: Planes::ALL.and(Planes::REFLECTION), ..listen });
+    let server = Server::bind(everything.into()).await?;
     let [plain, tls] = two(&server);
     let advertised = args.advertise.unwrap_or_else(|| format!("localhost:{}", tls.port()));
     let settings = settings(&args.faces, &advertised)?;
     let store = Address::Sqlite(args.data.join("operond.db")).open(false).await?;
-    let running = Running::start(store, server, settings).await?;
+    let engine = Engine::start(store, Options::default());
+    let keys = Keys::load(engine.clone()).await?;
+    let running = Running::start(engine, keys, None, server, settings).await?;
     print!("{}", banner::dev(plain, &advertised, identity.ca_path(), args.demo));
     let demo = args.demo.then(|| demo::serve(format!("http://{plain}"), running.stopping.clone()));
     running.serve(demo).await
@@ -41,21 +49,73 @@ pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
 
 /// `operond serve`: one server on one store, as an operator runs it.
 pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
-    let mut listens = vec![Listen::plaintext(args.listen)];
-    if let Some(address) = args.tls_listen {
-        let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) else {
-            bail!("--tls-listen needs --tls-cert and --tls-key: a certificate chain and its key, in PEM files");
-        };
-        listens.push(Listen::tls(address, tls::load(certificate, key)?.server_config()));
-    }
-    let server = Server::bind(listens).await?;
+    let listens = listens(&args)?;
+    let server = Server::bind(listens.clone()).await?;
     let addresses: Vec<SocketAddr> = server.addresses().collect();
-    let public = addresses.last().context("a server listens somewhere")?;
-    let advertised = args.advertise.unwrap_or_else(|| public.to_string());
+    let advertised = match args.advertise {
+        Some(advertised) => advertised,
+        None => public(&listens, &addresses).context("no address serves callers")?.to_string(),
+    };
     let settings = settings(&args.faces, &advertised)?;
-    let running = Running::start(args.store.open(args.require_durable).await?, server, settings).await?;
-    print!("{}", banner::serve(&addresses, &advertised, &args.store));
+    let engine = Engine::start(args.store.open(args.require_durable).await?, Options::default());
+    let keys = Keys::load(engine.clone()).await?;
+    let first_key = match args.insecure_no_auth {
+        true => None,
+        false => admin_key::make(&keys, &args.store, args.admin_key_file).await?,
+    };
+    let auth = (!args.insecure_no_auth).then(|| Auth::new(keys.clone()));
+    let running = Running::start(engine, keys, auth, server, settings).await?;
+    let listening: Vec<_> = listens.iter().zip(addresses).map(|(listen, at)| (listen.tls.is_some(), at)).collect();
+    print!("{}", banner::serve(&listening, &advertised, &args.store, first_key.as_deref(), args.insecure_no_auth));
     running.serve(None::<std::future::Ready<()>>).await
+}
+
+/// Where to listen, and what is served there: an address of its own takes its calls away from the others.
+fn listens(args: &args::Serve) -> Result<Vec<Listen>> {
+    let identity = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(tls::load(certificate, key)?.server_config()),
+        _ => None,
+    };
+    let plain = |address| Listen::plaintext(address);
+    let encrypted = |address| match &identity {
+        Some(config) => Ok(Listen::tls(address, Arc::clone(config))),
+        None => bail!("{address} is to speak TLS: --tls-cert and --tls-key name a certificate chain and its key"),
+    };
+    let at = |at: ListenAt| if at.tls { encrypted(at.address) } else { Ok(plain(at.address)) };
+    let (worker, admin) = (args.worker_listen.map(at).transpose()?, args.admin_listen.map(at).transpose()?);
+    let taken = |listen: &Option<Listen>, planes| if listen.is_some() { planes } else { Planes::NONE };
+    let rest = Planes::ALL.without(taken(&worker, Planes::WORKER)).without(taken(&admin, Planes::ADMIN));
+    let mut listens = vec![plain(args.listen)];
+    listens.extend(args.tls_listen.map(encrypted).transpose()?);
+    listens.iter_mut().for_each(|listen| listen.planes = rest);
+    listens.extend(worker.map(|listen| Listen { planes: Planes::WORKER, ..listen }));
+    listens.extend(admin.map(|listen| Listen { planes: Planes::ADMIN.and(Planes::REFLECTION), ..listen }));
+    listens.iter().try_for_each(|listen| check(listen, args))?;
+    Ok(listens)
+}
+
+/// Refuses addresses where credentials could be read on their way, or where nobody would be asked for any.
+fn check(listen: &Listen, args: &args::Serve) -> Result<()> {
+    let address = listen.address;
+    if is_loopback(address) {
+        return Ok(());
+    }
+    if args.insecure_no_auth {
+        bail!("refusing to listen on {address} with --insecure-no-auth: other machines can reach it; use 127.0.0.1");
+    }
+    if listen.tls.is_none() && !args.behind_tls_proxy {
+        bail!(
+            "refusing to listen on {address} without TLS: keys and tokens could be read on their way; use --tls-listen, \
+             or --behind-tls-proxy if a proxy in front of this server ends TLS"
+        );
+    }
+    Ok(())
+}
+
+/// The address that callers are told: with TLS, if there is one.
+fn public(listens: &[Listen], addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let public = listens.iter().zip(addresses).filter(|(listen, _)| listen.planes.meet(Planes::PUBLIC));
+    public.map(|(_, address)| *address).last()
 }
 
 /// A server that is ready to answer.
@@ -69,11 +129,10 @@ struct Running {
 }
 
 impl Running {
-    async fn start(store: Arc<dyn Store>, server: Server, settings: Settings) -> Result<Self> {
-        let engine = Engine::start(store, Options::default());
+    async fn start(engine: Engine, keys: Keys, auth: Option<Auth>, server: Server, settings: Settings) -> Result<Self> {
         let health = settings.health.clone();
         let guards = GuardOptions { advertised: Some(settings.advertised.clone()) };
-        let faces = layers(router(engine.clone(), settings).await?, &guards);
+        let faces = layers(router(engine.clone(), keys, settings).await?, &guards, auth);
         Ok(Self { engine, server, faces, health, stopping: CancellationToken::new() })
     }
 

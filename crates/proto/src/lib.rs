@@ -28,7 +28,7 @@
 
 /// The native face.
 pub mod operond {
-    /// Services `Operations`, `Work`, `Types` and `Kinds`, and their messages (CONTRACT §8).
+    /// Services `Operations`, `Work`, `Types`, `Kinds` and `Keys`, and their messages (CONTRACT §8).
     pub mod v1 {
         include!("gen/operond.v1.rs");
     }

@@ -96,6 +96,14 @@ reasons! {
     TypesConflict = FailedPrecondition "TYPES_CONFLICT",
     /// It was changed since it was read.
     VersionChanged = Aborted "VERSION_CHANGED",
+    /// Nobody knows who calls. Beyond CONTRACT §5, like what follows up to `KEY_DIFFERS`.
+    Unauthenticated = Unauthenticated "UNAUTHENTICATED",
+    /// Who calls may not.
+    PermissionDenied = PermissionDenied "PERMISSION_DENIED",
+    /// A name has as many keys as it may.
+    TooManyKeys = FailedPrecondition "TOO_MANY_KEYS",
+    /// A name has keys that stand for something else.
+    KeyDiffers = FailedPrecondition "KEY_DIFFERS",
     /// More commands than can be written.
     Overloaded = Unavailable "OVERLOADED",
     /// About to stop.

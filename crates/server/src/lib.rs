@@ -3,6 +3,7 @@
 //! ```no_run
 //! use std::sync::Arc;
 //! use operond_engine::{Engine, Options};
+//! use operond_server::auth::{Auth, Keys};
 //! use operond_server::http::{GuardOptions, layers};
 //! use operond_server::net::{Listen, SHUTDOWN_GRACE, Server};
 //! use operond_server::{Settings, router};
@@ -13,9 +14,10 @@
 //! let engine = Engine::start(Arc::new(MemoryStore::default()), Options::default());
 //! let server = Server::bind(vec![Listen::plaintext("127.0.0.1:7467".parse()?)]).await?;
 //!
-//! let faces = router(engine, Settings::new("localhost:7467")).await?;
+//! let keys = Keys::load(engine.clone()).await?;
+//! let faces = router(engine, keys.clone(), Settings::new("localhost:7467")).await?;
 //! let guards = GuardOptions { advertised: Some("localhost:7467".into()) };
-//! server.serve(layers(faces, &guards), CancellationToken::new(), SHUTDOWN_GRACE).await;
+//! server.serve(layers(faces, &guards, Some(Auth::new(keys))), CancellationToken::new(), SHUTDOWN_GRACE).await;
 //! # Ok(())
 //! # }
 //! ```

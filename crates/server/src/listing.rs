@@ -8,7 +8,7 @@ use operond_store::{Count, CountQuery, Cursor, Face, Filter, FilterError, ListQu
 
 use crate::error::{ApiError, Reason, quote};
 use crate::page_token;
-use crate::service::Service;
+use crate::service::Call;
 
 /// What a caller asked for, as it came.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +28,12 @@ pub(crate) struct ListAsked<'a> {
 /// [`ANSWER_BYTES_MAX`], but holds one operation at least. A page may hold few or none where its filter passes few of
 /// the operations that were looked at, and have a token all the same.
 pub(crate) async fn page<T>(
-    service: &Service,
+    call: &Call,
     asked: &ListAsked<'_>,
     show: impl Fn(&Arc<Operation>) -> (T, usize),
 ) -> Result<(Vec<T>, String), ApiError> {
-    let query = query(service, asked)?;
-    let page = service.engine.list(&query).await?;
+    let query = query(call, asked)?;
+    let page = call.engine.list(&query).await?;
     let (mut items, mut bytes, mut next) = (Vec::new(), 0, page.next);
     let mut last = None;
     for operation in &page.operations {
@@ -46,27 +46,27 @@ pub(crate) async fn page<T>(
         items.push(item);
         last = Some(Cursor::of(operation));
     }
-    let token = next.map(|next| page_token::seal(service.engine.seal_key(), &query, &next));
+    let token = next.map(|next| page_token::seal(call.engine.seal_key(), &query, &next));
     Ok((items, token.unwrap_or_default()))
 }
 
 /// How many operations the filter means, up to the bounds of a count; whether there may be more.
-pub(crate) async fn count(service: &Service, filter: &str, face: Face) -> Result<Count, ApiError> {
+pub(crate) async fn count(call: &Call, filter: &str, face: Face) -> Result<Count, ApiError> {
     let filter = Arc::new(self::filter(filter, face)?);
-    let query = CountQuery { filter, payloads: Arc::new(service.types()), ..CountQuery::default() };
-    Ok(service.engine.count(&query).await?)
+    let query = CountQuery { filter, payloads: Arc::new(call.types()), ..CountQuery::default() };
+    Ok(call.engine.count(&query).await?)
 }
 
-fn query(service: &Service, asked: &ListAsked<'_>) -> Result<ListQuery, ApiError> {
+fn query(call: &Call, asked: &ListAsked<'_>) -> Result<ListQuery, ApiError> {
     let mut query = ListQuery {
         filter: Arc::new(filter(asked.filter, asked.face)?),
-        payloads: Arc::new(service.types()),
+        payloads: Arc::new(call.types()),
         order: order(asked.order_by)?,
         limit: page_size(asked.page_size)?,
         ..ListQuery::default()
     };
     if !asked.page_token.is_empty() {
-        query.after = Some(page_token::open(service.engine.seal_key(), &query, asked.page_token)?);
+        query.after = Some(page_token::open(call.engine.seal_key(), &query, asked.page_token)?);
     }
     Ok(query)
 }

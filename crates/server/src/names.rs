@@ -12,6 +12,7 @@ use crate::listing::page_size;
 pub(crate) enum List {
     Types = 0,
     Kinds = 1,
+    Keys = 2,
 }
 
 /// What a caller asked for, as it came.

@@ -1,17 +1,20 @@
 //! All faces over one engine, as one router.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
+use http::Extensions;
 use operond_core::limits::{REQUEST_BYTES_MAX, WAIT_MAX};
-use operond_core::{Operation, OperationId, State, Timestamp};
+use operond_core::{Operation, OperationId, Reason as CancelReason, State, Timestamp};
 use operond_engine::Engine;
 use operond_proto::FILE_DESCRIPTOR_SET;
 use operond_proto::google::longrunning::operations_server::{
     self as google_operations_server, OperationsServer as GoogleOperationsServer,
 };
 use operond_proto::operond::v1;
+use operond_proto::operond::v1::keys_server::{self, KeysServer};
 use operond_proto::operond::v1::kinds_server::{self, KindsServer};
 use operond_proto::operond::v1::operations_server::{self, OperationsServer};
 use operond_proto::operond::v1::types_server::{self, TypesServer};
@@ -22,7 +25,8 @@ use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::pb::health_server::{self, HealthServer};
 
-use crate::error::ApiError;
+use crate::auth::{Identity, Keys};
+use crate::error::{ApiError, Reason};
 use crate::grpc::Strict;
 use crate::health::{Health, HealthService};
 use crate::http::Deadline;
@@ -67,15 +71,15 @@ impl Settings {
 }
 
 /// Every face, health checks and reflection. Serve it with [`crate::http::layers`] around it: the guards, request
-/// ids and deadlines are there.
+/// ids, deadlines and who calls are there. Without an identity from there no call reaches an operation.
 ///
 /// # Errors
 /// What was registered before cannot be read, or contradicts [`Settings::types`].
-pub async fn router(engine: Engine, settings: Settings) -> Result<Router, RouterError> {
+pub async fn router(engine: Engine, keys: Keys, settings: Settings) -> Result<Router, RouterError> {
     let health = HealthService { health: settings.health.clone(), names: SERVICES };
     let types = Registry::load(engine.clone(), settings.types.clone()).await?;
     let kinds = Kinds::load(engine.clone()).await?;
-    let service = Arc::new(Service { engine, settings, types, kinds, clock: Clock::start() });
+    let service = Arc::new(Service { engine, settings, types, kinds, keys, clock: Clock::start() });
 
     macro_rules! serve {
         ($server:ident, $service:expr) => {
@@ -86,6 +90,7 @@ pub async fn router(engine: Engine, settings: Settings) -> Result<Router, Router
     let work = serve!(WorkServer, native::Grpc(Arc::clone(&service)));
     let types = serve!(TypesServer, native::Grpc(Arc::clone(&service)));
     let kinds = serve!(KindsServer, native::Grpc(Arc::clone(&service)));
+    let keys = serve!(KeysServer, native::Grpc(Arc::clone(&service)));
     let yandex_operations = serve!(OperationServiceServer, yandex::Grpc(Arc::clone(&service)));
     let google_operations = serve!(GoogleOperationsServer, google::Grpc(Arc::clone(&service)));
     let endpoints = serve!(ApiEndpointServiceServer, yandex::Grpc(Arc::clone(&service)));
@@ -101,6 +106,7 @@ pub async fn router(engine: Engine, settings: Settings) -> Result<Router, Router
         .route_service(&path(work_server::SERVICE_NAME), work)
         .route_service(&path(types_server::SERVICE_NAME), types)
         .route_service(&path(kinds_server::SERVICE_NAME), kinds)
+        .route_service(&path(keys_server::SERVICE_NAME), keys)
         .route_service(&path(operation_service_server::SERVICE_NAME), yandex_operations)
         .route_service(&path(google_operations_server::SERVICE_NAME), google_operations)
         .route_service(&path(api_endpoint_service_server::SERVICE_NAME), endpoints)
@@ -122,16 +128,49 @@ pub enum RouterError {
     Kinds(#[from] operond_engine::Error),
 }
 
-/// What every call needs.
+/// What every call needs. Operations are reached through a [`Call`] alone.
 pub(crate) struct Service {
-    pub(crate) engine: Engine,
+    engine: Engine,
     pub(crate) settings: Settings,
     pub(crate) types: Registry,
     pub(crate) kinds: Kinds,
+    pub(crate) keys: Keys,
     clock: Clock,
 }
 
+/// A call of somebody known: what they can reach, and nothing else.
+pub(crate) struct Call {
+    service: Arc<Service>,
+    /// Within the scope of who calls.
+    pub(crate) engine: Engine,
+    /// Who calls.
+    pub(crate) identity: Arc<Identity>,
+}
+
+impl Deref for Call {
+    type Target = Service;
+
+    fn deref(&self) -> &Service {
+        &self.service
+    }
+}
+
 impl Service {
+    /// The call of whoever the layers found to be calling.
+    pub(crate) fn call(self: &Arc<Self>, extensions: &Extensions) -> Result<Call, ApiError> {
+        let identity = extensions.get::<Arc<Identity>>().ok_or_else(|| {
+            ApiError::new(
+                Reason::Unauthenticated,
+                "nobody has asked who is calling: the server is put together wrongly",
+            )
+        })?;
+        Ok(Call {
+            service: Arc::clone(self),
+            engine: self.engine.within(identity.scope.clone()),
+            identity: Arc::clone(identity),
+        })
+    }
+
     /// The message types that are known now.
     pub(crate) fn types(&self) -> Types {
         self.types.known().types.clone()
@@ -141,6 +180,28 @@ impl Service {
     pub(crate) fn show(&self, operation: &Operation, view: View) -> v1::Operation {
         let unattended = operation.state() == State::Queued && !self.engine.attended(&operation.spec.kind);
         v1::Operation { unattended, ..wire::native(operation, view) }
+    }
+
+    /// Seconds until the next poll of `operation`; `None` once it is done.
+    pub(crate) fn poll_interval(&self, operation: &Operation) -> Option<u64> {
+        poll_interval::poll_interval(operation, self.clock.now())
+    }
+
+    /// Fails when operations cannot be served now; else what an operator should know of the store.
+    pub(crate) async fn ping(&self) -> Result<Vec<String>, ApiError> {
+        Ok(self.engine.ping().await?)
+    }
+
+    /// Seals page tokens.
+    pub(crate) fn seal_key(&self) -> &[u8; 32] {
+        self.engine.seal_key()
+    }
+}
+
+impl Call {
+    /// The service, for what outlives the call.
+    pub(crate) fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.service)
     }
 
     /// An operation: at once, or held for its next change.
@@ -154,9 +215,15 @@ impl Service {
         got.map_err(|error| ApiError::of_operation(error, id.as_str()))
     }
 
-    /// Seconds until the next poll of `operation`; `None` once it is done.
-    pub(crate) fn poll_interval(&self, operation: &Operation) -> Option<u64> {
-        poll_interval::poll_interval(operation, self.clock.now())
+    /// Asks for an operation to be cancelled, in the name of who calls.
+    pub(crate) async fn cancel(&self, id: &OperationId, reason: CancelReason) -> Result<Arc<Operation>, ApiError> {
+        let cancelled = self.engine.cancel(id, self.identity.principal.clone(), reason).await;
+        cancelled.map_err(|error| ApiError::of_operation(error, id.as_str()))
+    }
+
+    /// Forgets a finished operation.
+    pub(crate) async fn delete(&self, id: &OperationId) -> Result<(), ApiError> {
+        self.engine.delete(id).await.map_err(|error| ApiError::of_operation(error, id.as_str()))
     }
 }
 
@@ -206,6 +273,7 @@ const SERVICES: &[&str] = &[
     work_server::SERVICE_NAME,
     types_server::SERVICE_NAME,
     kinds_server::SERVICE_NAME,
+    keys_server::SERVICE_NAME,
     operation_service_server::SERVICE_NAME,
     google_operations_server::SERVICE_NAME,
     api_endpoint_service_server::SERVICE_NAME,

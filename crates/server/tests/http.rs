@@ -52,7 +52,7 @@ fn request(lines: &str) -> Request<Body> {
 async fn answer(request: Request<Body>) -> Response<Body> {
     let router = Router::new().fallback(any(|| async { REACHED }));
     let options = GuardOptions { advertised: Some("operond.example:443".to_owned()) };
-    layers(router, &options).oneshot(request).await.expect("infallible")
+    layers(router, &options, None).oneshot(request).await.expect("infallible")
 }
 
 async fn seen(request: Request<Body>) -> Seen {
@@ -268,7 +268,7 @@ async fn every_answer_names_its_request_id_and_handlers_know_it() {
     let router = Router::new().fallback(any(|request: Request<Body>| async move {
         request.extensions().get::<RequestId>().expect("an id").as_str().to_owned()
     }));
-    let service = layers(router, &GuardOptions { advertised: None });
+    let service = layers(router, &GuardOptions { advertised: None }, None);
     for lines in ["GET /x\nhost: localhost", "GET /x\nhost: localhost\nx-request-id: mine"] {
         let response = service.clone().oneshot(request(lines)).await.expect("infallible");
         let echoed = response.headers()["x-request-id"].clone();
@@ -302,7 +302,7 @@ where
     }));
     let lines = format!("POST http://localhost/a.B/C\ncontent-type: application/grpc\ngrpc-timeout: {timeout}");
     let start = Instant::now();
-    let service = layers(router, &GuardOptions { advertised: None });
+    let service = layers(router, &GuardOptions { advertised: None }, None);
     let response = service.oneshot(request(&lines)).await.expect("infallible");
     let seen = match Status::from_header_map(response.headers()) {
         Some(status) => Seen::Grpc(status.code(), status.get_details_error_info().expect("ErrorInfo").reason),

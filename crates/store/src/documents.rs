@@ -15,11 +15,13 @@ pub enum Collection {
     Types,
     /// Defaults of operations, by kind.
     Kinds,
+    /// Who may call, by name.
+    Keys,
 }
 
 impl Collection {
     /// Every collection.
-    pub const ALL: &[Self] = &[Self::Types, Self::Kinds];
+    pub const ALL: &[Self] = &[Self::Types, Self::Kinds, Self::Keys];
 
     /// What a store writes. Stored: never changed, never used for another one.
     #[must_use]
@@ -27,6 +29,7 @@ impl Collection {
         match self {
             Self::Types => 1,
             Self::Kinds => 2,
+            Self::Keys => 3,
         }
     }
 

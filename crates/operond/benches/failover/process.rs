@@ -26,7 +26,7 @@ impl Process {
     pub(crate) fn start(store: &str, arguments: &[String], log: &Path) -> Result<Self> {
         let log = File::create(log).with_context(|| format!("creating {}", log.display()))?;
         let mut child = Command::new(OPEROND)
-            .args(["serve", "--store", store, "--listen", "127.0.0.1:0"])
+            .args(["serve", "--store", store, "--insecure-no-auth", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .env("OPEROND_LOG", "info")
             .env("NO_COLOR", "1")

@@ -68,7 +68,10 @@ fn sqlite_in(data: &Path) -> String {
 }
 
 fn start_operond(store: &str) -> Result<Process> {
-    Process::start(Path::new(env!("CARGO_BIN_EXE_operond")), &["serve", "--store", store, "--listen", "127.0.0.1:0"])
+    Process::start(
+        Path::new(env!("CARGO_BIN_EXE_operond")),
+        &["serve", "--store", store, "--insecure-no-auth", "--listen", "127.0.0.1:0"],
+    )
 }
 
 async fn create(server: &Process) -> Result<String> {

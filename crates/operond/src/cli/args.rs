@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use operond_server::auth::Role;
 
 use crate::exec::args::Exec;
 use crate::store::Address;
@@ -48,6 +50,11 @@ pub(crate) enum Command {
     /// Say what is usual for operations of a kind: what a create leaves out, it has from here
     #[command(subcommand)]
     Kinds(Kinds),
+    /// Say who may call
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Say who you are to the server, and what you may do
+    Whoami(WhoAmI),
     /// Carry out operations
     #[command(subcommand)]
     Worker(Worker),
@@ -104,6 +111,16 @@ pub(crate) enum Kinds {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make an API key, and print it: it is never shown again
+    Create(CreateKey),
+    /// List keys, without what is secret of them
+    List(ListKeys),
+    /// Make a key useless, at once and for good
+    Revoke(RevokeKey),
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Worker {
     /// Make a program a worker: it runs once for each operation
     Exec(Exec),
@@ -118,6 +135,26 @@ pub(crate) struct Server {
     /// With https: the only authority to trust, in PEM; the system's own ones unless said
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+    /// Who you are: an API key, a token of an issuer that the server believes, or @FILE with one in it; others on this
+    /// machine can read a command line, but not a file that is yours alone, nor the variable
+    #[arg(long, value_name = "TOKEN|@FILE", env = "OPEROND_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<Secret>,
+}
+
+/// What must not be printed.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// How to print operations.
@@ -334,6 +371,51 @@ pub(crate) struct SetKind {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CreateKey {
+    /// Who calls with it; a second key of a name may be made to take the place of the first one
+    pub(crate) name: String,
+    /// Whose operations it reaches; * means those of all tenants
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: String,
+    /// What it may do; may be given many times
+    #[arg(long = "role", value_name = "viewer|operator|producer|worker|admin", required = true)]
+    pub(crate) roles: Vec<Role>,
+    /// Operations of which kinds it reaches; all unless said; may be given many times
+    #[arg(long = "kind", value_name = "KIND")]
+    pub(crate) kinds: Vec<String>,
+    /// How long it is good, such as 90d; until it is revoked unless said
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) expires: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListKeys {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeKey {
+    /// Which keys, by their ids: what stands between opk_ and the next _ in a key
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhoAmI {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    #[command(flatten)]
+    pub(crate) printing: Printing,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Dev {
     /// Where to keep operond.db, ca.pem and the server's certificate
     #[arg(long, value_name = "DIR", default_value = "operond-data")]
@@ -363,12 +445,29 @@ pub(crate) struct Serve {
     /// Refuse to serve a database that can lose what it acknowledged: without a synchronous standby, with fsync off
     #[arg(long)]
     pub(crate) require_durable: bool,
-    /// Address for plaintext gRPC and REST; loopback only, until there is authentication
+    /// Address for plaintext gRPC and REST; beyond loopback only with --behind-tls-proxy
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7467")]
     pub(crate) listen: SocketAddr,
-    /// Address for the same with TLS; loopback only, until there is authentication
+    /// Address for the same with TLS
     #[arg(long, value_name = "ADDRESS", requires = "tls_cert")]
     pub(crate) tls_listen: Option<SocketAddr>,
+    /// Where workers are served, and nowhere else; with https:// by TLS. The addresses above serve them unless said
+    #[arg(long, value_name = "[https://]ADDRESS")]
+    pub(crate) worker_listen: Option<ListenAt>,
+    /// Where keys, types, kinds and reflection are served, and nowhere else; with https:// by TLS. The addresses above
+    /// serve them unless said, but for reflection
+    #[arg(long, value_name = "[https://]ADDRESS")]
+    pub(crate) admin_listen: Option<ListenAt>,
+    /// A proxy in front of this server ends TLS: plaintext may be listened for beyond loopback
+    #[arg(long)]
+    pub(crate) behind_tls_proxy: bool,
+    /// Ask nobody who they are; on loopback only
+    #[arg(long)]
+    pub(crate) insecure_no_auth: bool,
+    /// Where the first key is written when the store has none, an admin of everything: admin.key beside the file of
+    /// SQLite unless said
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure_no_auth")]
+    pub(crate) admin_key_file: Option<PathBuf>,
     /// Certificate chain in PEM, the server's own first
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
@@ -380,6 +479,27 @@ pub(crate) struct Serve {
     pub(crate) advertise: Option<String>,
     #[command(flatten)]
     pub(crate) faces: Faces,
+}
+
+/// An address, and whether it speaks TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListenAt {
+    pub(crate) tls: bool,
+    pub(crate) address: SocketAddr,
+}
+
+impl FromStr for ListenAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (tls, address) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+            (Some(address), _) => (true, address),
+            (None, Some(address)) => (false, address),
+            (None, None) => (false, text),
+        };
+        let address = address.parse().map_err(|_| "it must be an address and a port, such as https://0.0.0.0:7469")?;
+        Ok(Self { tls, address })
+    }
 }
 
 /// How a server answers.

@@ -91,6 +91,9 @@ pub(crate) fn advice(error: &anyhow::Error) -> Option<&'static str> {
         Error::Unreachable { reason: None, .. } => {
             Some("is the server running, and is --endpoint (or OPEROND_ENDPOINT) right? `operond dev` starts one")
         }
+        Error::Rejected(rejection) if rejection.code == Code::Unauthenticated => {
+            Some("--token (or OPEROND_TOKEN) says who you are; the first key is in the file that `operond serve` named")
+        }
         _ => None,
     }
 }

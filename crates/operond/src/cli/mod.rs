@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 pub(crate) mod exit;
+mod keys;
 mod kinds;
 mod meter;
 mod operations;
@@ -15,10 +16,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use operond_client::{Client, Error, Options};
+use operond_client::{Client, Error, Options, Token};
 
 use crate::{copy, exec, migrate, serve};
-use args::{Command, Kinds, Migrate, Types, Worker};
+use args::Secret;
+use args::{Command, Keys, Kinds, Migrate, Types, Worker};
 use exit::Exit;
 
 pub(crate) use text::escape;
@@ -40,6 +42,10 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Command::Kinds(Kinds::List(args)) => asked(&args.server.clone(), kinds::list(args)).await,
         Command::Kinds(Kinds::Get(args)) => asked(&args.server.clone(), kinds::get(args)).await,
         Command::Kinds(Kinds::Set(args)) => asked(&args.server.clone(), kinds::set(args)).await,
+        Command::Keys(Keys::Create(args)) => asked(&args.server.clone(), keys::create(args)).await,
+        Command::Keys(Keys::List(args)) => asked(&args.server.clone(), keys::list(args)).await,
+        Command::Keys(Keys::Revoke(args)) => asked(&args.server.clone(), keys::revoke(args)).await,
+        Command::Whoami(args) => asked(&args.server.clone(), keys::who_am_i(args)).await,
         Command::Create(args) => asked(&args.server.clone(), operations::create(args)).await,
         Command::Get(args) => asked(&args.server.clone(), operations::get(args)).await,
         Command::List(args) => asked(&args.server.clone(), operations::list(args)).await,
@@ -66,8 +72,15 @@ async fn asked(server: &args::Server, command: impl Future<Output = Result<Exit>
 pub(crate) fn connect(server: &args::Server) -> Result<Client> {
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let ca_pem = server.ca.as_ref().map(read).transpose()?;
+    let token = server.token.as_ref().map(token).transpose()?;
     let patience = PATIENCE;
-    Ok(Client::connect(Options { ca_pem, patience, ..Options::new(&server.endpoint) })?)
+    Ok(Client::connect(Options { ca_pem, token, patience, ..Options::new(&server.endpoint) })?)
+}
+
+/// The credential itself, or the one in the file that is named instead.
+fn token(Secret(said): &Secret) -> Result<Token> {
+    let Some(path) = said.strip_prefix('@') else { return Ok(Token::new(said)) };
+    Ok(Token::new(std::fs::read_to_string(path).with_context(|| format!("cannot read the token in {path}"))?))
 }
 
 /// Prints to stdout, which may be a pipe that nobody reads any more.

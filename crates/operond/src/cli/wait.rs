@@ -241,8 +241,11 @@ mod tests {
 
     #[test]
     fn the_way_to_wait_again_names_what_is_not_default() {
-        let server =
-            |endpoint: &str, ca: Option<&str>| args::Server { endpoint: endpoint.into(), ca: ca.map(Into::into) };
+        let server = |endpoint: &str, ca: Option<&str>| args::Server {
+            endpoint: endpoint.into(),
+            ca: ca.map(Into::into),
+            token: None,
+        };
         let ids = ["op1".to_owned(), "op2".to_owned()];
         assert_eq!(resume(&ids, &server(ENDPOINT_DEFAULT, None)), "operond wait op1 op2");
         assert_eq!(

@@ -31,7 +31,14 @@ fn a_server_refuses_to_listen_where_others_could_reach_it() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let said = refused(&["serve", "--store", &store, "--listen", "0.0.0.0:0"]);
-    assert!(said.contains("0.0.0.0:0") && said.contains("loopback"), "{said}");
+    assert!(said.contains("0.0.0.0:0") && said.contains("--tls-listen"), "{said}");
+    let open = ["--insecure-no-auth", "--behind-tls-proxy"];
+    let said = refused(&[&["serve", "--store", &store, "--listen", "0.0.0.0:0"], &open[..]].concat());
+    assert!(said.contains("0.0.0.0:0") && said.contains("--insecure-no-auth"), "{said}");
+    let said = refused(&["serve", "--store", &store, "--worker-listen", "https://127.0.0.1:0"]);
+    assert!(said.contains("--tls-cert"), "{said}");
+    let said = refused(&["dev", "--data", &data.path().display().to_string(), "--listen", "0.0.0.0:0"]);
+    assert!(said.contains("0.0.0.0:0") && said.contains("operond dev"), "{said}");
     let said = refused(&["serve", "--store", "mongodb:x", "--listen", "127.0.0.1:0"]);
     assert!(said.contains("mongodb:x") && said.contains("sqlite:PATH"), "{said}");
     let said = refused(&["serve", "--store", "sqlite:/nowhere/x.db", "--listen", "127.0.0.1:0"]);

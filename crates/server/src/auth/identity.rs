@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use operond_core::{Principal, Scope};
 
+use crate::wire::Owner;
+
 /// Who makes a call: what a credential stands for, whatever sort of credential it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -141,6 +143,17 @@ impl Identity {
             roles: Roles::of(&[Role::Admin]),
             credential: Credential::None,
         }
+    }
+
+    /// Whose an operation is that they create, and by whom it is, unless the create says so itself.
+    pub(crate) fn owner(&self) -> Owner {
+        let tenant = self.scope.tenant.clone().unwrap_or_default();
+        Owner { tenant, created_by: self.principal.clone() }
+    }
+
+    /// Whether they see to what concerns everybody.
+    pub(crate) fn is_whole_admin(&self) -> bool {
+        self.roles.has(Role::Admin) && self.scope == Scope::default()
     }
 }
 

@@ -123,7 +123,7 @@ mod tests {
             Ok(response)
         });
         let request = http::Request::get("http://localhost/").header(crate::http::X_REQUEST_ID, "i".repeat(128));
-        let layers = crate::http::layers(service, &crate::http::GuardOptions { advertised: None });
+        let layers = crate::http::layers(service, &crate::http::GuardOptions { advertised: None }, None);
         let response = layers.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         response.extensions().get::<RequestId>().unwrap().clone()
     }

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::operations::{self, shown};
 use crate::error::ApiError;
-use crate::service::{Hold, Service};
+use crate::service::{Call, Hold, Service};
 
 /// The service of the Google face.
 #[derive(Clone)]
@@ -24,27 +24,34 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl Operations for Grpc {
     async fn list_operations(&self, request: Request<ListOperationsRequest>) -> Answer<ListOperationsResponse> {
-        let page = operations::list(&self.0, request.get_ref(), Message::encoded_len).await;
+        let page = operations::list(&self.call(request.extensions())?, request.get_ref(), Message::encoded_len).await;
         answer(page, request.extensions())
     }
 
     async fn get_operation(&self, request: Request<GetOperationRequest>) -> Answer<Operation> {
         let hold = Hold { deadline: request.extensions().get(), ..Hold::default() };
-        let got = operations::get(&self.0, request.get_ref(), hold).await;
+        let got = operations::get(&self.call(request.extensions())?, request.get_ref(), hold).await;
         answer(got.map(|named| shown(&named)), request.extensions())
     }
 
     async fn delete_operation(&self, request: Request<DeleteOperationRequest>) -> Answer<()> {
-        answer(operations::delete(&self.0, request.get_ref()).await, request.extensions())
+        answer(operations::delete(&self.call(request.extensions())?, request.get_ref()).await, request.extensions())
     }
 
     async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Answer<()> {
-        answer(operations::cancel(&self.0, request.get_ref()).await, request.extensions())
+        answer(operations::cancel(&self.call(request.extensions())?, request.get_ref()).await, request.extensions())
     }
 
     async fn wait_operation(&self, request: Request<WaitOperationRequest>) -> Answer<Operation> {
-        let waited = operations::wait(&self.0, request.get_ref(), request.extensions().get()).await;
+        let call = self.call(request.extensions())?;
+        let waited = operations::wait(&call, request.get_ref(), request.extensions().get()).await;
         answer(waited.map(|named| shown(&named)), request.extensions())
+    }
+}
+
+impl Grpc {
+    fn call(&self, extensions: &Extensions) -> Result<Call, Status> {
+        self.0.call(extensions).map_err(|error| error.into_status(extensions))
     }
 }
 

@@ -1,7 +1,7 @@
-//! What protects a server without authentication from the web pages its user happens to visit.
+//! What protects a server from the web pages that its users happen to visit, above all one that asks nobody who they are.
 //!
 //! A page can make a browser send requests to the loopback address (CONTRACT §4 "While there is no
-//! authentication"). It cannot choose `Host` (unless its own name is made to resolve to loopback, which the host
+//! authentication"), and with them a client certificate that the browser has. It cannot choose `Host` (unless its own name is made to resolve to loopback, which the host
 //! rule catches), nor `Origin` and `Sec-Fetch-Site`, nor send `content-type: application/json` without asking first.
 
 use std::borrow::Cow;
@@ -39,12 +39,14 @@ pub fn is_cancel_path(path: &str) -> bool {
 #[derive(Debug)]
 pub(super) struct Guard {
     advertised_host: Option<String>,
+    /// Where callers say who they are, it does not matter by which name they call: proxies have their own.
+    any_host: bool,
 }
 
 impl Guard {
-    pub(super) fn new(options: &GuardOptions) -> Self {
+    pub(super) fn new(options: &GuardOptions, any_host: bool) -> Self {
         let host = options.advertised.as_deref().map(|advertised| host_of(advertised).unwrap_or(advertised));
-        Self { advertised_host: host.map(str::to_owned) }
+        Self { advertised_host: host.map(str::to_owned), any_host }
     }
 
     /// `cancels`: whether the path is that of a cancel call.
@@ -76,6 +78,9 @@ impl Guard {
     }
 
     fn is_own(&self, host: &str) -> bool {
+        if self.any_host {
+            return true;
+        }
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let loopback = || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
         let advertised = || self.advertised_host.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(bare));

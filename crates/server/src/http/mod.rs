@@ -1,7 +1,7 @@
 //! What every call passes before a face sees it, and every answer on its way out.
 //!
-//! In this order: request id; guards against web pages and other names (while there is no authentication);
-//! REST body rules; `grpc-timeout`. All of it is one tower service around the router, not a stack of layers:
+//! In this order: request id; guards against web pages, and (where nobody is asked who they are) against other names;
+//! REST body rules; `grpc-timeout`; who calls, and whether they may. All of it is one tower service around the router, not a stack of layers:
 //! it costs a call no allocation of its own, and it never touches an answer's body. The latter is a rule
 //! (CONTRACT §4 "An error is one HEADERS frame"): a body that is rebuilt loses its "already at the end", and
 //! with it clients lose the error.
@@ -23,6 +23,8 @@ use http::{HeaderValue, Method, Request, Response, header};
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use crate::auth::{Admission, Auth, Deciding, Identity, admit};
+
 pub use authority::host_of;
 pub use body::{MAX_REQUEST_BYTES, read_body};
 pub use deadline::Deadline;
@@ -35,34 +37,38 @@ use deadline::Timer;
 use guard::Guard;
 use request_id::RequestIds;
 
-/// Puts everything of this module around a service, usually the router with all faces in it.
+/// Puts everything of this module around a service, usually the router with all faces in it. With `auth` callers are
+/// asked who they are; without, everybody may do everything.
 ///
-/// Handlers find [`RequestId`] and (gRPC calls with a `grpc-timeout`) [`Deadline`] among the request's extensions.
-pub fn layers<S>(inner: S, options: &GuardOptions) -> Layered<S> {
-    let shared = Shared { guard: Guard::new(options), ids: RequestIds::new() };
+/// Handlers find [`RequestId`], the caller's [`Identity`] (but for what anyone may call) and (gRPC calls with a
+/// `grpc-timeout`) [`Deadline`] among the request's extensions.
+pub fn layers<S>(inner: S, options: &GuardOptions, auth: Option<Auth>) -> Layered<S> {
+    let guard = Guard::new(options, auth.is_some());
+    let shared = Shared { guard, ids: RequestIds::new(), auth, unasked: Arc::new(Identity::unasked()) };
     Layered { inner, shared: Arc::new(shared) }
 }
 
 /// A service with everything of this module around it; see [`layers`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Layered<S> {
     inner: S,
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     guard: Guard,
     ids: RequestIds,
+    auth: Option<Auth>,
+    unasked: Arc<Identity>,
 }
 
 impl<S> Service<Request<Body>> for Layered<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -73,37 +79,94 @@ where
         let form = Form::of(&request);
         let no_body = request.method() == Method::HEAD;
         let cancels = is_cancel_path(request.uri().path());
+        let answer = Answer { id: id.clone(), form, no_body, no_store: cancels };
         let checked = self.shared.guard.check(&request, form, cancels).and_then(|()| deadline::of(&request, form));
-        let state = match checked {
-            Ok(deadline) => {
-                request.extensions_mut().insert(id.clone());
-                if let Some(deadline) = &deadline {
-                    request.extensions_mut().insert(deadline.clone());
-                }
-                State::Called { call: self.inner.call(request), timer: deadline.map(Timer::new) }
+        let deadline = match checked {
+            Ok(deadline) => deadline,
+            Err(refusal) => {
+                return ResponseFuture { state: State::Refused { refusal: Some(refusal) }, timer: None, answer };
             }
-            Err(refusal) => State::Refused { refusal: Some(refusal) },
         };
-        ResponseFuture { state, answer: Answer { id, form, no_body, no_store: cancels } }
+        request.extensions_mut().insert(id);
+        if let Some(deadline) = &deadline {
+            request.extensions_mut().insert(deadline.clone());
+        }
+        let state = match admit(self.shared.auth.as_ref(), &self.shared.unasked, &request) {
+            Admission::Identity(identity) => {
+                request.extensions_mut().insert(identity);
+                State::Called { call: self.inner.call(request) }
+            }
+            Admission::Anyone => State::Called { call: self.inner.call(request) },
+            Admission::Refused(refusal) => State::Refused { refusal: Some(refusal) },
+            Admission::Later(deciding) => {
+                // The one that is ready is called; its clone is, next time.
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                State::Deciding { deciding, called: Some((ready, request)) }
+            }
+        };
+        ResponseFuture { state, timer: deadline.map(Timer::new), answer }
     }
 }
 
 pin_project! {
     /// The answer to come of a [`Layered`] service.
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
+    pub struct ResponseFuture<S, F> {
         #[pin]
-        state: State<F>,
+        state: State<S, F>,
+        timer: Option<Timer>,
         answer: Answer,
     }
 }
 
 pin_project! {
     #[project = StateProjection]
-    #[derive(Debug)]
-    enum State<F> {
+    enum State<S, F> {
         Refused { refusal: Option<Refusal> },
-        Called { #[pin] call: F, timer: Option<Timer> },
+        Deciding { deciding: Deciding, called: Option<(S, Request<Body>)> },
+        Called { #[pin] call: F },
+    }
+}
+
+impl<S, F> Future for ResponseFuture<S, F>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future = F>,
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let outcome = loop {
+            match this.state.as_mut().project() {
+                StateProjection::Refused { refusal } => {
+                    break Err(refusal.take().expect("a future is polled until it is ready"));
+                }
+                StateProjection::Deciding { deciding, called } => match deciding.as_mut().poll(cx) {
+                    Poll::Ready(Ok(identity)) => {
+                        let (mut service, mut request) = called.take().expect("it is called once");
+                        request.extensions_mut().insert(identity);
+                        let call = service.call(request);
+                        this.state.set(State::Called { call });
+                        continue;
+                    }
+                    Poll::Ready(Err(refusal)) => break Err(refusal),
+                    Poll::Pending => {}
+                },
+                StateProjection::Called { call } => {
+                    if let Poll::Ready(Ok(response)) = call.poll(cx) {
+                        break Ok(response);
+                    }
+                }
+            }
+            break Err(ready!(deadline::poll_expired(this.timer, cx)));
+        };
+        let response = outcome.unwrap_or_else(|refusal| {
+            // Drops the call at once, not when the answer has been sent.
+            this.state.set(State::Refused { refusal: None });
+            this.answer.refuse(refusal)
+        });
+        Poll::Ready(Ok(this.answer.sign(response)))
     }
 }
 
@@ -114,27 +177,6 @@ struct Answer {
     form: Form,
     no_body: bool,
     no_store: bool,
-}
-
-impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for ResponseFuture<F> {
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let outcome = match this.state.as_mut().project() {
-            StateProjection::Refused { refusal } => Err(refusal.take().expect("a future is polled until it is ready")),
-            StateProjection::Called { call, timer } => match call.poll(cx) {
-                Poll::Ready(Ok(response)) => Ok(response),
-                Poll::Pending => Err(ready!(deadline::poll_expired(timer, cx))),
-            },
-        };
-        let response = outcome.unwrap_or_else(|refusal| {
-            // Drops the call at once, not when the answer has been sent.
-            this.state.set(State::Refused { refusal: None });
-            this.answer.refuse(refusal)
-        });
-        Poll::Ready(Ok(this.answer.sign(response)))
-    }
 }
 
 impl Answer {

@@ -146,6 +146,10 @@ impl Refusal {
         if let Some(methods) = allow {
             response.headers_mut().insert(header::ALLOW, methods);
         }
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 §11.6.1
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn list(
     let asked = PageAsked { page_size: request.page_size, page_token: &request.page_token };
     let named = known.iter().map(|(name, usual)| (&**name, &usual.kind));
     let show = |kind: &v1::Kind| (kind.clone(), size(kind));
-    let (kinds, next_page_token) = page(service.engine.seal_key(), List::Kinds, asked, named, show)?;
+    let (kinds, next_page_token) = page(service.seal_key(), List::Kinds, asked, named, show)?;
     Ok(v1::ListKindsResponse { kinds, next_page_token })
 }
 

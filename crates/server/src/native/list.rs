@@ -8,12 +8,12 @@ use operond_store::{Count, Face};
 
 use crate::error::ApiError;
 use crate::listing::{self, ListAsked};
-use crate::service::Service;
+use crate::service::Call;
 use crate::wire::View;
 
 /// One page. `size` tells how many bytes an operation takes in the answer: the page ends before they are too many.
 pub(crate) async fn list(
-    service: &Service,
+    call: &Call,
     request: &v1::ListRequest,
     size: impl Fn(&v1::Operation) -> usize,
 ) -> Result<v1::ListResponse, ApiError> {
@@ -25,16 +25,16 @@ pub(crate) async fn list(
         order_by: &request.order_by,
     };
     let show = |operation: &Arc<Operation>| {
-        let shown = service.show(operation, View::Basic);
+        let shown = call.show(operation, View::Basic);
         let bytes = size(&shown);
         (shown, bytes)
     };
-    let (operations, next_page_token) = listing::page(service, &asked, show).await?;
+    let (operations, next_page_token) = listing::page(call, &asked, show).await?;
     Ok(v1::ListResponse { operations, next_page_token })
 }
 
 /// How many there are.
-pub(crate) async fn count(service: &Service, request: &v1::CountRequest) -> Result<v1::CountResponse, ApiError> {
-    let Count { count, more } = listing::count(service, &request.filter, Face::Native).await?;
+pub(crate) async fn count(call: &Call, request: &v1::CountRequest) -> Result<v1::CountResponse, ApiError> {
+    let Count { count, more } = listing::count(call, &request.filter, Face::Native).await?;
     Ok(v1::CountResponse { count: count.try_into().unwrap_or(i64::MAX), more })
 }

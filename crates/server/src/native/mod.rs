@@ -1,6 +1,7 @@
 //! The native face, `operond.v1` (CONTRACT §8): what its calls do, whether they come as gRPC or REST.
 
 mod grpc;
+pub(crate) mod keys;
 pub(crate) mod kinds;
 mod list;
 pub(crate) mod operations;

@@ -29,7 +29,7 @@ pub(crate) fn list(
     let files = known.files();
     let asked = PageAsked { page_size: request.page_size, page_token: &request.page_token };
     let named = files.iter().map(|file| (&*file.name, file));
-    let (files, next_page_token) = page(service.engine.seal_key(), List::Types, asked, named, |file| {
+    let (files, next_page_token) = page(service.seal_key(), List::Types, asked, named, |file| {
         let shown = show(&known, file, request.descriptors);
         let bytes = size(&shown);
         (shown, bytes)

@@ -8,29 +8,33 @@ use operond_engine::{Claimed, Report};
 use operond_proto::google::rpc;
 use operond_proto::operond::v1;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Reason, quote};
 use crate::http::Deadline;
-use crate::service::{Service, until};
+use crate::service::{Call, until};
 use crate::wire;
 
 /// Leases operations to a worker. `size` tells how many bytes one takes in the answer: what would make it too large
 /// for clients is given back, the attempt not counted.
 pub(crate) async fn claim(
-    service: &Service,
+    call: &Call,
     request: &v1::ClaimRequest,
     deadline: Option<&Deadline>,
     size: impl Fn(&v1::Claim) -> usize,
 ) -> Result<v1::ClaimResponse, ApiError> {
     let mut ask = wire::ask(request)?;
+    if let Some(kind) = ask.kinds.iter().find(|kind| !call.identity.scope.covers_kind(kind)) {
+        let message = format!("the credential reaches no operations of kind {}: ask for others", quote(kind.as_str()));
+        return Err(ApiError::new(Reason::PermissionDenied, message).fact("kind", kind.as_str()));
+    }
     ask.wait = until(ask.wait.min(WAIT_MAX), deadline);
-    let claimed = service.engine.claim(ask).await?;
+    let claimed = call.engine.claim(ask).await?;
     let mut claims = Vec::with_capacity(claimed.len());
     let mut bytes = 0;
     for (index, one) in claimed.iter().enumerate() {
         let claim = wire::claim(one);
         bytes += size(&claim);
         if bytes > ANSWER_BYTES_MAX && index > 0 {
-            give_back(service, &claimed[index..]).await;
+            give_back(call, &claimed[index..]).await;
             break;
         }
         claims.push(claim);
@@ -40,7 +44,7 @@ pub(crate) async fn claim(
 
 /// Keeps a lease, reports, and tells whether the operation is to be stopped.
 pub(crate) async fn heartbeat(
-    service: &Service,
+    call: &Call,
     request: v1::HeartbeatRequest,
     deadline: Option<&Deadline>,
 ) -> Result<v1::HeartbeatResponse, ApiError> {
@@ -51,42 +55,39 @@ pub(crate) async fn heartbeat(
         progress: request.progress.map(wire::parse_progress),
         wait: until(wait.min(WAIT_MAX), deadline),
     };
-    let standing = service.engine.heartbeat(&request.lease, report).await?;
+    let standing = call.engine.heartbeat(&request.lease, report).await?;
     Ok(wire::standing(&standing))
 }
 
 /// Shows a failure before the rollback is over.
-pub(crate) async fn report_failure(
-    service: &Service,
-    request: v1::ReportFailureRequest,
-) -> Result<Arc<Operation>, ApiError> {
+pub(crate) async fn report_failure(call: &Call, request: v1::ReportFailureRequest) -> Result<Arc<Operation>, ApiError> {
     let error = wire::parse_status(required_error(request.error)?);
     let metadata = request.metadata.map(wire::parse_any);
-    Ok(service.engine.report_failure(&request.lease, error, metadata).await?)
+    Ok(call.engine.report_failure(&request.lease, error, metadata).await?)
 }
 
 /// Ends an operation.
-pub(crate) async fn complete(service: &Service, request: v1::CompleteRequest) -> Result<Arc<Operation>, ApiError> {
+pub(crate) async fn complete(call: &Call, request: v1::CompleteRequest) -> Result<Arc<Operation>, ApiError> {
     let completion = wire::completion(request.outcome)?;
     let metadata = request.metadata.map(wire::parse_any);
-    Ok(service.engine.complete(&request.lease, completion, metadata).await?)
+    Ok(call.engine.complete(&request.lease, completion, metadata).await?)
 }
 
 /// Gives an operation up for another attempt.
-pub(crate) async fn retry(service: &Service, request: v1::RetryRequest) -> Result<Arc<Operation>, ApiError> {
+pub(crate) async fn retry(call: &Call, request: v1::RetryRequest) -> Result<Arc<Operation>, ApiError> {
     let error = wire::parse_status(required_error(request.error)?);
     let backoff = wire::parse_duration("backoff", request.backoff.as_ref())?;
-    Ok(service.engine.retry(&request.lease, error, backoff).await?)
+    Ok(call.engine.retry(&request.lease, error, backoff).await?)
 }
 
 /// Gives an operation back untouched.
-pub(crate) async fn release(service: &Service, request: &v1::ReleaseRequest) -> Result<Arc<Operation>, ApiError> {
-    Ok(service.engine.release(&request.lease).await?)
+pub(crate) async fn release(call: &Call, request: &v1::ReleaseRequest) -> Result<Arc<Operation>, ApiError> {
+    Ok(call.engine.release(&request.lease).await?)
 }
 
-async fn give_back(service: &Service, claimed: &[Claimed]) {
+async fn give_back(call: &Call, claimed: &[Claimed]) {
     for one in claimed {
-        if let Err(error) = service.engine.release(&one.lease.text).await {
+        if let Err(error) = call.engine.release(&one.lease.text).await {
             // It lapses instead.
             tracing::debug!(%error, operation = %one.operation.id, "cannot give back what does not fit into an answer");
         }

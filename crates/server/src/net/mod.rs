@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::auth::Planes;
+
 /// How long calls in flight may go on after a shutdown was asked for (DESIGN "The server": out within 2 s).
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
@@ -35,34 +37,27 @@ pub struct Listen {
     pub address: SocketAddr,
     /// TLS if set (see [`crate::tls`]), else plaintext: HTTP/1.1, and HTTP/2 with prior knowledge.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// What is served there.
+    pub planes: Planes,
 }
 
 impl Listen {
     /// Listens without TLS.
     #[must_use]
     pub fn plaintext(address: SocketAddr) -> Self {
-        Self { address, tls: None }
+        Self { address, tls: None, planes: Planes::ALL }
     }
 
     /// Listens with TLS; ALPN chooses between HTTP/2 and HTTP/1.1.
     #[must_use]
     pub fn tls(address: SocketAddr, config: Arc<rustls::ServerConfig>) -> Self {
-        Self { address, tls: Some(config) }
+        Self { address, tls: Some(config), planes: Planes::ALL }
     }
 }
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The address can be reached from other machines, and nobody would be asked who they are.
-    #[error(
-        "refusing to listen on {address}: it is not a loopback address, and this server cannot authenticate \
-         callers yet; use 127.0.0.1 or [::1]"
-    )]
-    NotLoopback {
-        /// The address asked for.
-        address: SocketAddr,
-    },
     /// The system refused.
     #[error("cannot listen on {address}")]
     Io {
@@ -74,12 +69,10 @@ pub enum BindError {
     },
 }
 
-/// Refuses addresses that other machines can reach, as long as there is no authentication.
-///
-/// # Errors
-/// [`BindError::NotLoopback`] for any address outside 127.0.0.0/8 and `::1`.
-pub fn require_loopback(address: SocketAddr) -> Result<(), BindError> {
-    if address.ip().to_canonical().is_loopback() { Ok(()) } else { Err(BindError::NotLoopback { address }) }
+/// Whether only this machine can reach an address.
+#[must_use]
+pub fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// The peer of a connection; every request carries it as an extension.
@@ -89,6 +82,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub tls: bool,
+    /// What is served at the address that it came to.
+    pub planes: Planes,
 }
 
 /// Bound sockets that do not answer yet: the system queues connections until [`Server::serve`].
@@ -101,7 +96,7 @@ impl Server {
     /// Binds every address, in order.
     ///
     /// # Errors
-    /// The first address that is refused, by [`require_loopback`] or by the system; nothing stays bound then.
+    /// The first address that the system refuses; nothing stays bound then.
     pub async fn bind(listens: Vec<Listen>) -> Result<Self, BindError> {
         let mut bound = Vec::with_capacity(listens.len());
         for listen in listens {
@@ -170,15 +165,16 @@ struct Bound {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
+    planes: Planes,
 }
 
 impl Bound {
     async fn open(listen: Listen) -> Result<Self, BindError> {
         let address = listen.address;
-        require_loopback(address)?;
         let failed = |source| BindError::Io { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
-        Ok(Self { address: listener.local_addr().map_err(failed)?, listener, tls: listen.tls.map(TlsAcceptor::from) })
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { address, listener, tls: listen.tls.map(TlsAcceptor::from), planes: listen.planes })
     }
 }
 
@@ -200,7 +196,8 @@ where
         match accepted {
             Ok((stream, address)) => {
                 let scope = scope.child();
-                let task = serve_stream(stream, address, bound.tls.clone(), service.clone(), scope.clone());
+                let peer = Peer { address, tls: bound.tls.is_some(), planes: bound.planes };
+                let task = serve_stream(stream, peer, bound.tls.clone(), service.clone(), scope.clone());
                 scope.spawn(task);
             }
             Err(error) if concerns_one_connection(&error) => {}
@@ -212,7 +209,7 @@ where
     }
 }
 
-async fn serve_stream<S>(stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>, service: S, scope: Scope)
+async fn serve_stream<S>(stream: TcpStream, peer: Peer, tls: Option<TlsAcceptor>, service: S, scope: Scope)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -222,11 +219,11 @@ where
         return;
     }
     let Some(acceptor) = tls else {
-        connection::serve(stream, Peer { address, tls: false }, service, scope).await;
+        connection::serve(stream, peer, service, scope).await;
         return;
     };
     if let Some(stream) = connection::handshake(&acceptor, stream, &scope).await {
-        connection::serve(stream, Peer { address, tls: true }, service, scope).await;
+        connection::serve(stream, peer, service, scope).await;
     }
 }
 

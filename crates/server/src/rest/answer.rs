@@ -39,6 +39,11 @@ pub(super) fn json(text: String) -> Response<Body> {
     response
 }
 
+/// Keeps an answer out of every cache.
+pub(super) fn no_store(response: &mut Response<Body>) {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
 /// How many bytes a message takes as JSON.
 pub(super) fn json_bytes<M: Message + Name>(rest: &Rest<'_>, message: &M) -> usize {
     rest.service.types().to_json(message).map_or(0, |text| text.len())
@@ -72,6 +77,6 @@ pub(super) async fn ready(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
     if !rest.service.settings.health.serving() {
         return Err(ApiError::from(operond_engine::Error::Unavailable(operond_engine::Unavailable::ShuttingDown)));
     }
-    let warnings = rest.service.engine.ping().await?;
+    let warnings = rest.service.ping().await?;
     Ok(json(serde_json::json!({ "status": "SERVING", "warnings": warnings }).to_string()))
 }

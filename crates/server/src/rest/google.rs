@@ -16,28 +16,28 @@ type Answer = Result<Response<Body>, ApiError>;
 
 pub(super) async fn list(rest: &Rest<'_>) -> Answer {
     let request: ListOperationsRequest = message(rest, pairs(rest)?)?;
-    let page = google::list(rest.service, &request, |operation| answer::json_bytes(rest, operation)).await?;
+    let page = google::list(&rest.call()?, &request, |operation| answer::json_bytes(rest, operation)).await?;
     answer::message(rest, &page)
 }
 
 pub(super) async fn get(rest: &Rest<'_>) -> Answer {
     let seen = Seen::of(&rest.parts.headers);
     let request = GetOperationRequest { name: rest.id.clone() };
-    let named = google::get(rest.service, &request, rest.hold(pairs(rest)?, &seen)?).await?;
+    let named = google::get(&rest.call()?, &request, rest.hold(pairs(rest)?, &seen)?).await?;
     Ok(seen.unless(&named.1, answer::polled(rest, &named.1, &shown(&named))?))
 }
 
 pub(super) async fn delete(rest: &Rest<'_>) -> Answer {
     let request: DeleteOperationRequest = body(rest)?;
     rest.check_id("name", &request.name)?;
-    google::delete(rest.service, &DeleteOperationRequest { name: rest.id.clone() }).await?;
+    google::delete(&rest.call()?, &DeleteOperationRequest { name: rest.id.clone() }).await?;
     Ok(answer::json("{}".into()))
 }
 
 pub(super) async fn cancel(rest: &Rest<'_>) -> Answer {
     let request: CancelOperationRequest = body(rest)?;
     rest.check_id("name", &request.name)?;
-    google::cancel(rest.service, &CancelOperationRequest { name: rest.id.clone() }).await?;
+    google::cancel(&rest.call()?, &CancelOperationRequest { name: rest.id.clone() }).await?;
     Ok(answer::json("{}".into()))
 }
 
@@ -45,7 +45,7 @@ pub(super) async fn wait(rest: &Rest<'_>) -> Answer {
     let mut request: WaitOperationRequest = body(rest)?;
     rest.check_id("name", &request.name)?;
     request.name.clone_from(&rest.id);
-    let named = google::wait(rest.service, &request, None).await?;
+    let named = google::wait(&rest.call()?, &request, None).await?;
     answer::polled(rest, &named.1, &shown(&named))
 }
 

@@ -6,6 +6,7 @@
 mod answer;
 mod conditional;
 mod google;
+mod keys;
 mod kinds;
 mod native;
 mod query;
@@ -25,11 +26,13 @@ use prost::{Message, Name};
 
 use crate::error::{ApiError, Reason, quote};
 use crate::http::{Form, Refusal, RequestId, read_body};
-use crate::service::{Hold, Service};
+use crate::service::{self, Hold, Service};
 use crate::wire;
 
 use conditional::Seen;
-use route::{Call, Route};
+pub(crate) use route::{Call, call_of};
+
+use route::Route;
 
 /// Answers what no gRPC service is there for.
 pub(crate) async fn serve(State(service): State<Arc<Service>>, request: Request<Body>) -> Response<Body> {
@@ -119,10 +122,19 @@ async fn handle(call: Call, rest: Rest<'_>) -> Result<Response<Body>, ApiError> 
         Call::KindsList => kinds::list(&rest),
         Call::KindsGet => kinds::get(&rest),
         Call::KindsUpdate => kinds::update(&rest).await,
+        Call::KeysCreate => keys::create(&rest).await,
+        Call::KeysList => keys::list(&rest),
+        Call::KeysRevoke => keys::revoke(&rest).await,
+        Call::WhoAmI => keys::who_am_i(&rest),
     }
 }
 
 impl Rest<'_> {
+    /// What whoever calls can reach.
+    fn call(&self) -> Result<service::Call, ApiError> {
+        self.service.call(&self.parts.extensions)
+    }
+
     /// The message in the body; the query has nothing to say. No body means no members.
     fn message<M: Message + Name + Default>(&self) -> Result<M, ApiError> {
         self.no_query()?;

@@ -8,7 +8,7 @@ use crate::google::is_collection;
 
 /// Everything that REST can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub(crate) enum Call {
     Health,
     Ready,
     OpenApi,
@@ -41,6 +41,10 @@ pub(super) enum Call {
     KindsList,
     KindsGet,
     KindsUpdate,
+    KeysCreate,
+    KeysList,
+    KeysRevoke,
+    WhoAmI,
 }
 
 /// What a path stands for.
@@ -89,6 +93,12 @@ pub(super) fn find(path: &str) -> Result<Route, ApiError> {
         ["api", "v1", "kinds", name] => {
             (name, [(Method::GET, Call::KindsGet), (Method::PUT, Call::KindsUpdate)].as_slice())
         }
+        ["api", "v1", "keys"] => ("", [(Method::GET, Call::KeysList), (Method::POST, Call::KeysCreate)].as_slice()),
+        ["api", "v1", "keys", last] => match verb(last) {
+            (id, Some("revoke")) => (id, only(&(Method::POST, Call::KeysRevoke))),
+            _ => return Err(unknown(path)),
+        },
+        ["api", "v1", "whoami"] => ("", only(&(Method::GET, Call::WhoAmI))),
         ["api", "v1", "work:claim"] => ("", only(&(Method::POST, Call::Claim))),
         ["api", "v1", "work:heartbeat"] => ("", only(&(Method::POST, Call::Heartbeat))),
         ["api", "v1", "work:reportFailure"] => ("", only(&(Method::POST, Call::ReportFailure))),
@@ -98,6 +108,11 @@ pub(super) fn find(path: &str) -> Result<Route, ApiError> {
         _ => return Err(unknown(path)),
     };
     Ok(Route { id: id.to_owned(), calls })
+}
+
+/// The call that a path and a method stand for, if there is one.
+pub(crate) fn call_of(path: &str, method: &Method) -> Option<Call> {
+    choose(find(path).ok()?.calls, method).ok()
 }
 
 /// What is at a path of the Google face, whose names have any number of segments.

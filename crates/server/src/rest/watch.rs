@@ -26,13 +26,14 @@ pub(super) async fn watch(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
         // A browser that reconnects sends the header with the URL it began with: the header is newer.
         request.after_revision = String::from_utf8_lossy(last.as_bytes()).into_owned();
     }
-    if operations::is_over(rest.service, &request).await? {
+    let call = rest.call()?;
+    if operations::is_over(&call, &request).await? {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         return Ok(response);
     }
-    let watch = operations::watch(rest.service, &request).await?;
-    let events = Events { watch, service: Arc::clone(rest.service) };
+    let watch = operations::watch(&call, &request).await?;
+    let events = Events { watch, service: call.service() };
     let stream = unfold(events, |mut events| async { Some((Ok::<_, Infallible>(events.next().await?), events)) });
     let mut response = Response::new(Body::from_stream(stream));
     let headers = response.headers_mut();

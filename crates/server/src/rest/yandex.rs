@@ -16,7 +16,7 @@ pub(super) async fn get(rest: &Rest<'_>) -> Answer {
     let seen = Seen::of(&rest.parts.headers);
     let request = GetOperationRequest { operation_id: rest.id.clone() };
     let hold = rest.hold(query::pairs(rest.parts.uri.query())?, &seen)?;
-    let operation = yandex::get(rest.service, &request, hold).await?;
+    let operation = yandex::get(&rest.call()?, &request, hold).await?;
     Ok(seen.unless(&operation, answer::polled(rest, &operation, &wire::yandex(&operation))?))
 }
 
@@ -25,7 +25,7 @@ pub(super) async fn cancel(rest: &Rest<'_>) -> Answer {
     let mut request: CancelOperationRequest = rest.message()?;
     rest.check_id("operationId", &request.operation_id)?;
     request.operation_id.clone_from(&rest.id);
-    let operation = yandex::cancel(rest.service, &request).await?;
+    let operation = yandex::cancel(&rest.call()?, &request).await?;
     answer::polled(rest, &operation, &wire::yandex(&operation))
 }
 

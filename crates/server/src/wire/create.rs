@@ -21,18 +21,29 @@ pub(crate) struct Open {
     pub(crate) cancel_grace: bool,
 }
 
+/// Whose an operation is, and who created it, where its create does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) tenant: Tenant,
+    pub(crate) created_by: Principal,
+}
+
 /// Reads a create, and what it leaves open; `key` is the one of the request header, if any.
-pub(crate) fn create(request: v1::CreateRequest, key: Option<&str>) -> Result<(Create, Open), Invalid> {
+pub(crate) fn create(request: v1::CreateRequest, key: Option<&str>, owner: &Owner) -> Result<(Create, Open), Invalid> {
     let open = Open::of(&request);
-    Ok((read(request, key, ATTEMPTS_DEFAULT)?, open))
+    Ok((read(request, key, owner, ATTEMPTS_DEFAULT)?, open))
 }
 
 /// Reads a start: the create, what it leaves open, who carries it out, and for how long it is leased at first.
-pub(crate) fn start(request: v1::StartRequest, key: Option<&str>) -> Result<(Create, Open, Worker, Duration), Invalid> {
+pub(crate) fn start(
+    request: v1::StartRequest,
+    key: Option<&str>,
+    owner: &Owner,
+) -> Result<(Create, Open, Worker, Duration), Invalid> {
     let (create, worker, lease) = request.into_parts();
     // Its attempts are never open: start has a default of its own (CONTRACT §3).
     let open = Open { max_attempts: false, ..Open::of(&create) };
-    let create = read(create, key, ATTEMPTS_DEFAULT_START)?;
+    let create = read(create, key, owner, ATTEMPTS_DEFAULT_START)?;
     let lease = parse_duration("leaseDuration", lease.as_ref())?.unwrap_or(LEASE_DEFAULT);
     Ok((create, open, Worker::new(&worker)?, lease))
 }
@@ -48,15 +59,15 @@ impl Open {
     }
 }
 
-fn read(request: v1::CreateRequest, key: Option<&str>, attempts: u32) -> Result<Create, Invalid> {
+fn read(request: v1::CreateRequest, key: Option<&str>, owner: &Owner, attempts: u32) -> Result<Create, Invalid> {
     let retention = parse_duration("retention", request.retention.as_ref())?;
     let cancel_grace = parse_duration("cancelGrace", request.cancel_grace.as_ref())?;
     let spec = Spec {
-        tenant: request.tenant.map_or_else(|| Ok(Tenant::default()), |text| Tenant::parse("tenant", &text))?,
+        tenant: request.tenant.map_or_else(|| Ok(owner.tenant.clone()), |text| Tenant::parse("tenant", &text))?,
         description: Description::parse("description", &request.description)?,
         created_by: request
             .created_by
-            .map_or_else(|| Ok(Principal::default()), |text| Principal::parse("createdBy", &text))?,
+            .map_or_else(|| Ok(owner.created_by.clone()), |text| Principal::parse("createdBy", &text))?,
         input: request.input.map(parse_any),
         labels: Labels::parse(request.labels)?,
         cancellable: request.cancellable.unwrap_or(true),
@@ -110,7 +121,8 @@ mod tests {
 
     #[test]
     fn what_is_absent_has_the_defaults_of_the_contract() {
-        let (Create { spec, with_defaults, metadata, retention, key }, open) = create(request(), None).unwrap();
+        let (Create { spec, with_defaults, metadata, retention, key }, open) =
+            create(request(), None, &Owner::default()).unwrap();
         assert_eq!(spec, Spec::new(Kind::new("render").unwrap()));
         assert_eq!((spec.tenant.as_str(), spec.created_by.as_str()), ("default", "anonymous"));
         assert_eq!((spec.max_attempts, spec.cancellable), (3, true));
@@ -119,7 +131,7 @@ mod tests {
         assert_eq!(open, all);
 
         let request = v1::StartRequest { kind: "render".into(), worker: "w".into(), ..Default::default() };
-        let (create, open, worker, lease) = start(request, None).unwrap();
+        let (create, open, worker, lease) = start(request, None, &Owner::default()).unwrap();
         assert_eq!(open, Open { max_attempts: false, ..all });
         assert_eq!((create.spec.max_attempts, worker.as_str(), lease), (1, "w", Duration::from_secs(30)));
     }
@@ -128,7 +140,7 @@ mod tests {
     fn the_idempotency_key_may_come_by_member_or_header_but_not_as_two() {
         let with = |member: Option<&str>, header| {
             let request = v1::CreateRequest { idempotency_key: member.map(Into::into), ..request() };
-            create(request, header).map(|(create, _)| create.key.map(|key| key.as_str().to_owned()))
+            create(request, header, &Owner::default()).map(|(create, _)| create.key.map(|key| key.as_str().to_owned()))
         };
         assert_eq!(with(None, None), Ok(None));
         assert_eq!(with(Some("a"), None), Ok(Some("a".into())));
@@ -142,14 +154,14 @@ mod tests {
     #[test]
     fn retention_of_zero_is_told_from_none() {
         let request = v1::CreateRequest { retention: Some(prost_types::Duration::default()), ..request() };
-        assert_eq!(create(request, None).unwrap().0.retention, Some(Duration::ZERO));
+        assert_eq!(create(request, None, &Owner::default()).unwrap().0.retention, Some(Duration::ZERO));
     }
 
     #[test]
     fn types_must_have_a_name() {
         for name in ["", "type.googleapis.com/"] {
             let request = v1::CreateRequest { response_type: Some(name.into()), ..request() };
-            assert_eq!(create(request, None).unwrap_err().field, "responseType");
+            assert_eq!(create(request, None, &Owner::default()).unwrap_err().field, "responseType");
         }
     }
 }

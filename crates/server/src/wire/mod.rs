@@ -9,7 +9,7 @@ mod payload;
 mod time;
 mod work;
 
-pub(crate) use create::{Open, create, start, type_name};
+pub(crate) use create::{Open, Owner, create, start, type_name};
 pub(crate) use operation::{View, google, native, yandex};
 pub(crate) use payload::{parse_any, parse_progress, parse_status};
 pub(crate) use time::{duration, parse_duration, timestamp};

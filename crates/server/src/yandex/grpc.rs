@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use crate::error::ApiError;
 use crate::poll_interval::X_OPERATION_POLL_INTERVAL;
-use crate::service::{Hold, Service};
+use crate::service::{Call, Hold, Service};
 use crate::wire;
 
 /// Both services of the Yandex face.
@@ -25,12 +25,12 @@ pub(crate) struct Grpc(pub(crate) Arc<Service>);
 impl OperationService for Grpc {
     async fn get(&self, request: Request<GetOperationRequest>) -> Result<Response<Operation>, Status> {
         let hold = Hold { deadline: request.extensions().get(), ..Hold::default() };
-        let got = super::get(&self.0, request.get_ref(), hold).await;
+        let got = super::get(&self.call(request.extensions())?, request.get_ref(), hold).await;
         self.answer(got, request.extensions())
     }
 
     async fn cancel(&self, request: Request<CancelOperationRequest>) -> Result<Response<Operation>, Status> {
-        let cancelled = super::cancel(&self.0, request.get_ref()).await;
+        let cancelled = super::cancel(&self.call(request.extensions())?, request.get_ref()).await;
         self.answer(cancelled, request.extensions())
     }
 }
@@ -51,6 +51,10 @@ impl ApiEndpointService for Grpc {
 }
 
 impl Grpc {
+    fn call(&self, extensions: &Extensions) -> Result<Call, Status> {
+        self.0.call(extensions).map_err(|error| error.into_status(extensions))
+    }
+
     fn answer(
         &self,
         outcome: Result<Arc<operond_core::Operation>, ApiError>,

@@ -16,7 +16,7 @@ use tonic::Code;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 
-use crate::harness::{create, told, within};
+use crate::harness::{create, keys, told, within};
 
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
@@ -30,8 +30,8 @@ pub(crate) async fn start() -> Running {
     let engine = Engine::start(Arc::new(MemoryStore::default()), Options::default());
     let server = Server::bind(vec![Listen::plaintext("127.0.0.1:0".parse().unwrap())]).await.unwrap();
     let address = server.addresses().next().unwrap();
-    let app =
-        layers(router(engine.clone(), Settings::new("localhost")).await.unwrap(), &GuardOptions { advertised: None });
+    let router = router(engine.clone(), keys(&engine), Settings::new("localhost")).await.unwrap();
+    let app = layers(router, &GuardOptions { advertised: None }, None);
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(server.serve(app, shutdown.clone(), SHUTDOWN_GRACE));

@@ -15,6 +15,7 @@ use operond_proto::operond::v1::operations_client::OperationsClient;
 use operond_proto::operond::v1::work_client::WorkClient;
 use operond_proto::operond::v1::{Claim, ClaimRequest, CreateRequest, Operation};
 use operond_proto::yandex::cloud::operation::operation_service_client::OperationServiceClient;
+use operond_server::auth::Keys;
 use operond_server::http::{GuardOptions, Layered, layers};
 use operond_server::{Health, Settings, router};
 use operond_store::{Clock, ListQuery, MemoryStore, Order, Store};
@@ -74,7 +75,7 @@ impl Faces {
     fn over(engine: Engine, settings: Settings, store: Arc<MemoryStore>) -> Self {
         let health = settings.health.clone();
         let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
-        let app = layers(routed(&engine, settings), &guards);
+        let app = layers(routed(&engine, settings), &guards, None);
         Self { engine, app, health, store }
     }
 
@@ -141,7 +142,12 @@ impl Faces {
 
 /// The faces of an engine over the in-memory store, which answers at once.
 pub(crate) fn routed(engine: &Engine, settings: Settings) -> Router {
-    router(engine.clone(), settings).now_or_never().expect("no store is waited for").unwrap()
+    router(engine.clone(), keys(engine), settings).now_or_never().expect("no store is waited for").unwrap()
+}
+
+/// The keys of an engine over the in-memory store.
+pub(crate) fn keys(engine: &Engine) -> Keys {
+    Keys::load(engine.clone()).now_or_never().expect("no store is waited for").unwrap()
 }
 
 impl Rest {

@@ -134,7 +134,7 @@ impl Drop for Served {
 /// `operond serve` on this store, listening there.
 pub(crate) fn serve(store: &str, listen: &str) -> Command {
     let mut command = command();
-    command.args(["serve", "--store", store, "--listen", listen]);
+    command.args(["serve", "--store", store, "--insecure-no-auth", "--listen", listen]);
     command
 }
 

@@ -50,7 +50,7 @@ impl Server {
 
     /// A server on a store of its own choice.
     pub(crate) fn serve(store: &str) -> Self {
-        let arguments = ["serve", "--store", store, "--listen", "127.0.0.1:0"];
+        let arguments = ["serve", "--store", store, "--insecure-no-auth", "--listen", "127.0.0.1:0"];
         let mut child = command().args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let http = address(&mut lines, "http://");

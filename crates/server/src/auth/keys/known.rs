@@ -1,0 +1,143 @@
+//! All keys at one time, as calls are checked against them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use operond_core::Timestamp;
+use operond_engine::{Engine, Error};
+use operond_store::Collection;
+
+use super::holder::{Holder, Key};
+use super::secret::{self, Hash};
+use crate::auth::identity::Identity;
+
+/// Everybody who has keys, by name and by the ids of their keys.
+pub(crate) struct Known {
+    holders: BTreeMap<Arc<str>, (Holder, u64)>,
+    by_id: HashMap<String, Entry>,
+}
+
+struct Entry {
+    name: Arc<str>,
+    hash: Hash,
+    expires_at: Option<Timestamp>,
+    revoked: bool,
+    identity: Arc<Identity>,
+    /// In microseconds; later than what is stored.
+    last_used: AtomicI64,
+}
+
+/// Why a key is not good. Who has no such key learns no more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Invalid {
+    /// It is none that was given here.
+    #[error("the API key is not one of this server: make one with `operond keys create`")]
+    Unknown,
+    /// It was revoked.
+    #[error("the API key was revoked: ask an admin for another one")]
+    Revoked,
+    /// Its time is over.
+    #[error("the API key has expired: ask an admin for another one")]
+    Expired,
+}
+
+impl Known {
+    /// Reads what is stored.
+    pub(crate) async fn read(engine: &Engine) -> Result<Self, Error> {
+        let mut known = Self { holders: BTreeMap::new(), by_id: HashMap::new() };
+        for document in engine.documents(Collection::Keys).await? {
+            let holder = Holder::decode(&document.name, &document.bytes).ok_or(Error::DataLoss)?;
+            for key in &holder.keys {
+                known.by_id.insert(key.id.clone(), Entry::of(&document.name, &holder, key));
+            }
+            known.holders.insert(document.name, (holder, document.version));
+        }
+        Ok(known)
+    }
+
+    /// Everybody, by name.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = &Holder> {
+        self.holders.values().map(|(holder, _)| holder)
+    }
+
+    /// One of them, and the version that is stored.
+    pub(crate) fn holder(&self, name: &str) -> Option<(&Holder, u64)> {
+        self.holders.get(name).map(|(holder, version)| (holder, *version))
+    }
+
+    /// Who has the key of this id.
+    pub(crate) fn holder_of(&self, id: &str) -> Option<(&Holder, u64)> {
+        self.holder(&self.by_id.get(id)?.name)
+    }
+
+    /// Who calls with `key`. As much is done for a key that was made up as for one that is good.
+    pub(crate) fn verify(&self, key: &str, now: Timestamp) -> Result<Arc<Identity>, Invalid> {
+        let hash = secret::hash(key);
+        let entry = secret::id_in(key).and_then(|id| self.by_id.get(id));
+        // Compared in constant time by the hash's own `==`.
+        let entry = entry.filter(|entry| entry.hash == hash).ok_or(Invalid::Unknown)?;
+        if entry.revoked {
+            return Err(Invalid::Revoked);
+        }
+        if entry.expires_at.is_some_and(|end| end <= now) {
+            return Err(Invalid::Expired);
+        }
+        // Written to seldom, so that calls on many cores do not take the line from each other.
+        if entry.last_used.load(Ordering::Relaxed) + SEEN_STEP < now.micros() {
+            entry.last_used.fetch_max(now.micros(), Ordering::Relaxed);
+        }
+        Ok(Arc::clone(&entry.identity))
+    }
+
+    /// When it was used last, as far as is known here.
+    pub(crate) fn last_used(&self, id: &str) -> Option<Timestamp> {
+        let micros = self.by_id.get(id)?.last_used.load(Ordering::Relaxed);
+        (micros > NEVER).then(|| Timestamp::from_micros(micros))
+    }
+
+    /// Takes over when keys were used last, from what was known before.
+    pub(super) fn take_uses(&self, before: &Self) {
+        for (id, entry) in &self.by_id {
+            if let Some(before) = before.by_id.get(id) {
+                entry.last_used.fetch_max(before.last_used.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Holders with keys that were used so much later than is stored, as they are to be stored.
+    pub(super) fn moved_on(&self, step: Duration) -> Vec<(Holder, u64)> {
+        let later = |key: &Key| {
+            let used = self.last_used(&key.id)?;
+            key.last_used_at.is_none_or(|stored| stored.after(step) <= used).then_some(used)
+        };
+        let moved = self.holders.values().filter(|(holder, _)| holder.keys.iter().any(|key| later(key).is_some()));
+        moved
+            .map(|(holder, version)| {
+                let mut holder = holder.clone();
+                for key in &mut holder.keys {
+                    key.last_used_at = later(key).or(key.last_used_at);
+                }
+                (holder, *version)
+            })
+            .collect()
+    }
+}
+
+impl Entry {
+    fn of(name: &Arc<str>, holder: &Holder, key: &Key) -> Self {
+        Self {
+            name: Arc::clone(name),
+            hash: key.hash,
+            expires_at: key.expires_at,
+            revoked: key.revoked_at.is_some(),
+            identity: Arc::new(holder.identity(key)),
+            last_used: AtomicI64::new(key.last_used_at.map_or(NEVER, Timestamp::micros)),
+        }
+    }
+}
+
+const NEVER: i64 = i64::MIN / 2;
+/// How exactly it is known when a key was used last.
+const SEEN_STEP: i64 = 1_000_000;

@@ -70,6 +70,13 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
     running.serve(None::<std::future::Ready<()>>).await
 }
 
+/// Reads all that [`serve`] reads before it opens anything.
+pub(crate) fn rehearse(args: &args::Serve) -> Result<()> {
+    listens(args)?;
+    settings(&args.faces, args.advertise.as_deref().unwrap_or("localhost"))?;
+    Ok(())
+}
+
 /// Where to listen, and what is served there: an address of its own takes its calls away from the others.
 fn listens(args: &args::Serve) -> Result<Vec<Listen>> {
     let identity = match (&args.tls_cert, &args.tls_key) {

@@ -25,6 +25,9 @@ pub(crate) enum Command {
     Dev(Dev),
     /// Run a server on a store of your choice
     Serve(Serve),
+    /// Look at the settings of a server without running one
+    #[command(subcommand)]
+    Config(Config),
     /// See to the schema of a database that servers share
     #[command(subcommand)]
     Migrate(Migrate),
@@ -58,6 +61,15 @@ pub(crate) enum Command {
     /// Carry out operations
     #[command(subcommand)]
     Worker(Worker),
+}
+
+/// Takes what `serve` takes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Say whether `serve` could begin: reads every file that is named, and opens neither store nor address
+    Check(Serve),
+    /// Print every setting, its value, and where it comes from
+    Explain(Serve),
 }
 
 #[derive(Debug, Subcommand)]
@@ -438,6 +450,9 @@ pub(crate) struct Dev {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
+    /// Settings: TOML, with the names of these flags as keys; the command line and the environment win
+    #[arg(long, value_name = "FILE", env = "OPEROND_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// Where operations are kept: sqlite:PATH for this server alone, or postgres://USER@HOST:PORT/DATABASE for as many
     /// servers as share it; several hosts, separated by commas, are tried until one takes writes
     #[arg(long, value_name = "URL", env = "OPEROND_STORE", hide_env_values = true)]

@@ -18,21 +18,24 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use operond_client::{Client, Error, Options, Token};
 
+use crate::config::{self, Parsed};
 use crate::{copy, exec, migrate, serve};
 use args::Secret;
-use args::{Command, Keys, Kinds, Migrate, Types, Worker};
+use args::{Command, Config, Keys, Kinds, Migrate, Types, Worker};
 use exit::Exit;
 
-pub(crate) use text::escape;
+pub(crate) use text::{Listed, escape, listed};
 
 /// Does what the command line says.
 ///
 /// # Errors
 /// Whatever kept it from being done; [`Exit::of_error`](exit::Exit::of_error) tells how the process ends.
-pub(crate) async fn run(command: Command) -> Result<ExitCode> {
-    match command {
+pub(crate) async fn run(parsed: Parsed) -> Result<ExitCode> {
+    match parsed.cli.command {
         Command::Dev(args) => serve::dev(args).await,
         Command::Serve(args) => serve::serve(args).await,
+        Command::Config(Config::Check(args)) => config::check(&args),
+        Command::Config(Config::Explain(_)) => config::explain(&parsed.settings.context("there are no settings")?),
         Command::Migrate(Migrate::Status(database)) => migrate::status(&database.store).await,
         Command::Migrate(Migrate::Up(database)) => migrate::up(&database.store).await,
         Command::Copy(args) => copy::copy(args).await,

@@ -75,7 +75,7 @@ impl Engine {
 
     /// Removes a finished operation.
     pub async fn delete(&self, id: &OperationId) -> Result<(), Error> {
-        match self.submit(Request::Command(id.clone(), Box::new(Command::Delete))).await? {
+        match self.submit(self.request(id, Command::Delete)).await? {
             (Accepted::Deleted, _) => Ok(()),
             (other, _) => unreachable!("a delete that holds leaves nothing: {other:?}"),
         }
@@ -94,6 +94,9 @@ impl Engine {
         }
         let new = NewOperation { spec: Arc::new(spec), metadata, claim };
         new.check()?;
+        if !self.scope.covers(&new.spec) {
+            return Err(Error::OutOfScope);
+        }
         let request = CreateRequest { new, entropy: entropy::for_id(), key };
         match self.submit(Request::Create(Box::new(request))).await? {
             (Accepted::Created { operation, .. }, at) => Ok((operation, at)),
@@ -108,10 +111,14 @@ impl Engine {
         command: Command,
     ) -> Result<(Arc<Operation>, operond_core::Timestamp), Error> {
         command.check()?;
-        match self.submit(Request::Command(id.clone(), Box::new(command))).await? {
+        match self.submit(self.request(id, command)).await? {
             (Accepted::Operation(operation), at) => Ok((operation, at)),
             (other, _) => unreachable!("a command that holds is answered with its operation: {other:?}"),
         }
+    }
+
+    fn request(&self, id: &OperationId, command: Command) -> Request {
+        Request::Command(self.scope.clone(), id.clone(), Box::new(command))
     }
 
     async fn submit(&self, request: Request) -> Outcome {

@@ -45,7 +45,7 @@ mod writer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use operond_core::{Kind, LeaseKey, Retention};
+use operond_core::{Kind, LeaseKey, Retention, Scope};
 use operond_store::Store;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -79,8 +79,11 @@ pub struct Options {
 }
 
 /// A running engine; a cheap handle to share. It must be started inside a tokio runtime.
+///
+/// A handle reaches what its scope covers, and everything at first: see [`Engine::within`].
 #[derive(Clone)]
 pub struct Engine {
+    scope: Scope,
     shared: Arc<Shared>,
     queue: mpsc::Sender<Message>,
 }
@@ -142,7 +145,14 @@ impl Engine {
             shared.spawn(Listener::new(Arc::clone(&shared), queue.downgrade()).listen(Arc::clone(feed)));
         }
         shared.tasks.close();
-        Self { shared, queue }
+        Self { scope: Scope::default(), shared, queue }
+    }
+
+    /// The same engine, for somebody who reaches `scope` alone, whatever this handle reaches. To them an operation
+    /// outside of it is one that never was, and the lease of one was never given.
+    #[must_use]
+    pub fn within(&self, scope: Scope) -> Self {
+        Self { scope, ..self.clone() }
     }
 
     /// Answers whoever waits with what there is, commits what is queued, and closes the store.
@@ -184,14 +194,6 @@ impl Engine {
     #[must_use]
     pub fn seal_key(&self) -> &[u8; 32] {
         &self.shared.store.properties().seal_key
-    }
-}
-
-impl Engine {
-    /// STUB
-    #[must_use]
-    pub fn within(&self, _scope: operond_core::Scope) -> Self {
-        self.clone()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use operond_core::{Command, Kind, LeaseKey, Release, Stored, Timestamp};
+use operond_core::{Command, Kind, LeaseKey, Release, Scope, Stored, Timestamp};
 use operond_store::{Accepted, Batch, Changed, Error as StoreError, Properties, Request};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -150,7 +150,7 @@ impl Writer {
                 // No work is given out any more when the engine is about to stop.
                 Message::Claim(claim) if self.queue.is_closed() => claim.answer_empty(),
                 Message::Claim(claim) => self.claims.hold(claim),
-                Message::Claimable(kinds) => kinds.iter().for_each(|kind| self.claims.heat(kind)),
+                Message::Claimable(kinds) => kinds.iter().for_each(|kind| self.claims.heat(kind, None)),
                 Message::AnythingClaimable => self.claims.heat_all(),
             }
         }
@@ -175,7 +175,7 @@ impl Writer {
         }
         for lease in self.giving_back.drain(..) {
             let release = Command::Release(Release { lease: lease.clone(), digest: digest::of_release() });
-            let request = Request::Command(lease.operation.clone(), Box::new(release));
+            let request = Request::Command(Scope::default(), lease.operation.clone(), Box::new(release));
             self.waiting.push_back((request, Asker::Returns(lease)));
         }
     }
@@ -278,7 +278,7 @@ impl Writer {
                 self.shared.waiters.publish(change);
             }
             if let Some(kind) = change.claimable(at) {
-                self.claims.heat(kind);
+                self.claims.heat(kind, Some(&change.operation.spec.tenant));
             }
         }
     }

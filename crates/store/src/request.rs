@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use operond_core::{
     Command, Fingerprint, Gone, ID_ENTROPY_BYTES, IdempotencyKey, Kind, LeaseSecret, NewOperation, Operation,
-    OperationId, Rejection, Stored, Tenant, Timestamp, Worker,
+    OperationId, Rejection, Scope, Stored, Tenant, Timestamp, Worker,
 };
 
 /// Requests that are carried out together, in order, in one transaction.
@@ -20,8 +20,8 @@ pub struct Batch {
 pub enum Request {
     /// Begins an operation.
     Create(Box<CreateRequest>),
-    /// Asks something of an operation.
-    Command(OperationId, Box<Command>),
+    /// Asks something of an operation; what is outside of the scope is not there.
+    Command(Scope, OperationId, Box<Command>),
     /// Finds operations for a worker.
     Claim(ClaimRequest),
     /// Settles at most this many operations whose timers are due.
@@ -44,6 +44,8 @@ pub struct CreateRequest {
 pub struct ClaimRequest {
     /// Of which kinds.
     pub kinds: Arc<[Kind]>,
+    /// Of this tenant alone; of all of them if absent.
+    pub tenant: Option<Tenant>,
     /// The tenant that was served last: the turn is with the next one.
     pub after: Option<Tenant>,
     /// Who takes them.
@@ -100,6 +102,15 @@ pub enum Missing {
     Never,
     /// It was there.
     Gone(Gone),
+}
+
+impl Missing {
+    /// What a request is told of an operation whose tombstone is this one. A tombstone does not say of which kind its
+    /// operation was: a scope of some kinds learns what its tenant does.
+    #[must_use]
+    pub fn of(scope: &Scope, tombstone: Option<(Tenant, Gone)>) -> Self {
+        tombstone.filter(|(tenant, _)| scope.covers_tenant(tenant)).map_or(Self::Never, |(_, gone)| Self::Gone(gone))
+    }
 }
 
 /// What a batch did, after its commit.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use operond_core::{
     Change, Claim, Command, Gone, IdempotencyKey, KeyJudgement, KeyRecord, Kind, Now, Operation, OperationId,
-    Rejection, Stored, Tenant, create, decide, judge_key,
+    Rejection, Scope, Stored, Tenant, create, decide, judge_key,
 };
 
 use crate::request::{
@@ -37,6 +37,8 @@ pub struct Wants {
 pub struct ClaimWant {
     /// Of which kinds.
     pub kinds: Arc<[Kind]>,
+    /// Of this tenant alone: there is nobody to take turns with. Of all of them if absent.
+    pub tenant: Option<Tenant>,
     /// The tenant that was served last.
     pub after: Option<Tenant>,
     /// How many are wanted.
@@ -103,7 +105,7 @@ impl Batch {
                         wants.keys.push((create.new.spec.tenant.clone(), key.clone()));
                     }
                 }
-                Request::Command(id, _) => wants.ids.push(id.clone()),
+                Request::Command(_, id, _) => wants.ids.push(id.clone()),
                 Request::Claim(claim) => wants.claim(claim),
                 Request::Settle(limit) => wants.due = wants.due.saturating_add(*limit),
             }
@@ -118,7 +120,8 @@ impl Wants {
         match self.claims.iter_mut().find(|want| want.serves(claim)) {
             Some(want) => want.max += max,
             None => {
-                self.claims.push(ClaimWant { kinds: Arc::clone(&claim.kinds), after: claim.after.clone(), max });
+                let (kinds, tenant) = (Arc::clone(&claim.kinds), claim.tenant.clone());
+                self.claims.push(ClaimWant { kinds, tenant, after: claim.after.clone(), max });
             }
         }
     }
@@ -126,7 +129,7 @@ impl Wants {
 
 impl ClaimWant {
     fn serves(&self, claim: &ClaimRequest) -> bool {
-        self.kinds == claim.kinds && self.after == claim.after
+        self.kinds == claim.kinds && self.tenant == claim.tenant && self.after == claim.after
     }
 }
 
@@ -180,14 +183,14 @@ impl Rows {
 
     /// Carries the batch out on the rows handed in: one answer a request, in order.
     ///
-    /// `tombstone` says what became of an operation that was wanted and not handed in.
-    pub fn run(&mut self, batch: &Batch, tombstone: impl Fn(&OperationId) -> Missing) -> Vec<Reply> {
+    /// `tombstone` says what became of an operation that was wanted and not handed in, and whose it was.
+    pub fn run(&mut self, batch: &Batch, tombstone: impl Fn(&OperationId) -> Option<(Tenant, Gone)>) -> Vec<Reply> {
         let wants = batch.wants();
         let mut replies = Vec::with_capacity(batch.requests.len());
         for request in &batch.requests {
             replies.push(match request {
                 Request::Create(create) => self.create(create),
-                Request::Command(id, command) => self.command(id, command, &tombstone),
+                Request::Command(scope, id, command) => self.command(scope, id, command, &tombstone),
                 Request::Claim(claim) => {
                     let group = wants.claims.iter().position(|want| want.serves(claim));
                     Ok(Accepted::Claimed(self.claim(group.expect("every claim is in a group"), claim)))
@@ -271,26 +274,41 @@ impl Rows {
         operation
     }
 
-    fn command(&mut self, id: &OperationId, command: &Command, tombstone: impl Fn(&OperationId) -> Missing) -> Reply {
+    fn command(
+        &mut self,
+        scope: &Scope,
+        id: &OperationId,
+        command: &Command,
+        tombstone: impl Fn(&OperationId) -> Option<(Tenant, Gone)>,
+    ) -> Reply {
         if self.held.contains(id) {
             return Err(Refusal::Held);
+        }
+        if self.operations.get(id).is_some_and(|row| !scope.covers(&row.operation.spec)) {
+            // Not even settled: whoever asks has no say in when that happens.
+            return Err(Refusal::NotFound(Missing::Never));
         }
         if *command == Command::Delete {
             // Those who wait for it are told how it ended, also when it ends only now.
             let _settled = self.apply(id, &Command::Settle);
         }
         match self.apply(id, command) {
-            None => Err(Refusal::NotFound(self.missing(id, tombstone))),
+            None => Err(Refusal::NotFound(self.missing(scope, id, tombstone))),
             Some(Err(Rejection::Gone(gone))) => Err(Refusal::NotFound(Missing::Gone(gone))),
             Some(Err(rejection)) => Err(Refusal::Rejected(rejection)),
             Some(Ok(())) => Ok(self.live(id).map_or(Accepted::Deleted, Accepted::Operation)),
         }
     }
 
-    fn missing(&self, id: &OperationId, tombstone: impl Fn(&OperationId) -> Missing) -> Missing {
+    fn missing(
+        &self,
+        scope: &Scope,
+        id: &OperationId,
+        tombstone: impl Fn(&OperationId) -> Option<(Tenant, Gone)>,
+    ) -> Missing {
         match self.operations.get(id).and_then(|row| row.gone) {
             Some(gone) => Missing::Gone(gone),
-            None => tombstone(id),
+            None => Missing::of(scope, tombstone(id)),
         }
     }
 

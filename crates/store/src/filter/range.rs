@@ -36,12 +36,13 @@ impl Range {
             && self.created_at.contains(&operation.created_at)
     }
 
-    /// What of it is in `scope`. An index of a tenant's operations knows no kinds: with both, each is looked at.
+    /// What of it is in `scope`, as far as an index knows: that of a tenant's operations knows no kinds.
     #[must_use]
     pub(crate) fn within(&self, scope: &Scope) -> Self {
-        let tenant = scope.tenant.as_ref().map(|tenant| tenant.as_str().into());
-        let whole = self.whole && scope.kinds.is_none() && (tenant.is_none() || self.kind.is_none());
-        Self { tenant, whole, ..self.clone() }
+        let tenant: Option<Box<str>> = scope.tenant.as_ref().map(|tenant| tenant.as_str().into());
+        let kind = self.kind.clone().filter(|_| tenant.is_none());
+        let whole = self.whole && scope.kinds.is_none() && kind == self.kind;
+        Self { tenant, kind, whole, ..self.clone() }
     }
 
     /// The range of a filter.

@@ -95,6 +95,14 @@ statements! {
          ) o JOIN specs s ON s.id = o.id",
         all("o"), spec("s")
     );
+    /// The same of the tenant $2 alone, $3 of each kind: so that they are enough, whichever of them come first.
+    CANDIDATES_OF_TENANT = format!(
+        "SELECT {}, {}, 1::bigint, $3::bigint FROM unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL (\
+           SELECT * FROM operations WHERE claimable AND kind = k.kind AND tenant = $2 \
+           AND NOT (id = ANY($4::text[])) ORDER BY available_at, id LIMIT $3 FOR UPDATE SKIP LOCKED\
+         ) o JOIN specs s ON s.id = o.id",
+        all("o"), spec("s")
+    );
     DUE = due("due_at");
     EXPIRED = due("expires_at");
 
@@ -104,10 +112,15 @@ statements! {
     LIST_OLDEST = list("", OLDEST);
     LIST_KIND_NEWEST = list("kind = $6 AND ", NEWEST);
     LIST_KIND_OLDEST = list("kind = $6 AND ", OLDEST);
+    /// The same, of the tenant $6.
+    LIST_TENANT_NEWEST = list("tenant = $6 AND ", NEWEST);
+    LIST_TENANT_OLDEST = list("tenant = $6 AND ", OLDEST);
     /// How many there are between $1 and $2, $3 and $4, in the states of the mask $5, but not more than $6.
     COUNT = count("", "$6");
     /// The same, of the kind $6, but not more than $7.
     COUNT_KIND = count("kind = $6 AND ", "$7");
+    /// The same, of the tenant $6.
+    COUNT_TENANT = count("tenant = $6 AND ", "$7");
 
     TOMBSTONES = "SELECT id, tenant, gone FROM tombstones WHERE id = ANY($1)";
     PUT_TOMBSTONES =

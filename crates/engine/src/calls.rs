@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Unavailable};
 use crate::leases::{Claimed, LeaseGrant};
-use crate::writer::{Message, Outcome};
+use crate::writer::{Caller, Message, Outcome};
 use crate::{Engine, digest, entropy};
 
 /// An operation to be created.
@@ -123,7 +123,7 @@ impl Engine {
 
     async fn submit(&self, request: Request) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        self.enqueue(Message::Do(request, reply))?;
+        self.enqueue(Message::Do(request, Caller { reply, origin: self.origin.clone() }))?;
         outcome.await.unwrap_or(Err(Error::Unavailable(Unavailable::ShuttingDown)))
     }
 

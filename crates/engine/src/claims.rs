@@ -7,6 +7,7 @@ use operond_core::{Kind, LeaseKey, Operation, Tenant, Timestamp};
 use operond_store::{Accepted, ClaimRequest};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::audit::Origin;
 use crate::entropy;
 use crate::error::{Error, Unavailable};
 use crate::writer::Outcome;
@@ -19,6 +20,8 @@ pub(crate) struct PendingClaim {
     pub(crate) max: usize,
     /// Whether it waits when there is nothing.
     pub(crate) held: bool,
+    /// Who asks, for the audit.
+    pub(crate) origin: Option<Origin>,
     /// Who waits for it.
     pub(crate) reply: oneshot::Sender<Result<Handover, Error>>,
     /// Takes back what could not be handed over.
@@ -61,6 +64,13 @@ type ByKind<T> = HashMap<Kind, BTreeMap<Option<Tenant>, T>>;
 pub(crate) struct Turn {
     place: u64,
     claim: PendingClaim,
+}
+
+impl Turn {
+    /// Who asks, for the audit.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.claim.origin.as_ref()
+    }
 }
 
 impl Handover {
@@ -334,7 +344,7 @@ mod tests {
             secrets: Vec::new(),
         };
         let (reply, caller) = oneshot::channel();
-        (PendingClaim { request, max: 1, held: true, reply, returns: returns.clone() }, caller)
+        (PendingClaim { request, max: 1, held: true, origin: None, reply, returns: returns.clone() }, caller)
     }
 
     #[test]

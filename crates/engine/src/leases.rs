@@ -125,6 +125,7 @@ impl Engine {
             max: ask.max,
             request: claim_request(ask, self.scope.tenant.clone()),
             held,
+            origin: self.origin.clone(),
             reply,
             returns,
         }))?;

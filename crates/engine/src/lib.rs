@@ -26,6 +26,7 @@
 //! What it is not: a server (no wire format, no authentication), and not a place for rules, which
 //! are `operond_core`'s.
 
+mod audit;
 mod calls;
 mod claims;
 mod commit;
@@ -52,6 +53,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use audit::{Audit, Origin};
 pub use calls::Create;
 pub use documents::DocumentsChanged;
 pub use error::{Error, Unavailable};
@@ -66,7 +68,7 @@ use waiters::Waiters;
 use writer::{Message, Writer};
 
 /// How an engine runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Retention of operations that ask for none, by outcome.
     pub retention: Retention,
@@ -76,6 +78,8 @@ pub struct Options {
     pub waiters_max: usize,
     /// About how many bytes of recent operations are kept in memory.
     pub recent_bytes_max: u64,
+    /// Who keeps an audit.
+    pub audit: Option<Arc<dyn Audit>>,
 }
 
 /// A running engine; a cheap handle to share. It must be started inside a tokio runtime.
@@ -84,6 +88,7 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Engine {
     scope: Scope,
+    origin: Option<Origin>,
     shared: Arc<Shared>,
     queue: mpsc::Sender<Message>,
 }
@@ -112,7 +117,13 @@ struct Ending {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { retention: Retention::default(), queue_max: 8192, waiters_max: 200_000, recent_bytes_max: 32 << 20 }
+        Self {
+            retention: Retention::default(),
+            queue_max: 8192,
+            waiters_max: 200_000,
+            recent_bytes_max: 32 << 20,
+            audit: None,
+        }
     }
 }
 
@@ -145,7 +156,7 @@ impl Engine {
             shared.spawn(Listener::new(Arc::clone(&shared), queue.downgrade()).listen(Arc::clone(feed)));
         }
         shared.tasks.close();
-        Self { scope: Scope::default(), shared, queue }
+        Self { scope: Scope::default(), origin: None, shared, queue }
     }
 
     /// The same engine, for somebody who reaches `scope` alone, whatever this handle reaches. To them an operation
@@ -153,6 +164,18 @@ impl Engine {
     #[must_use]
     pub fn within(&self, scope: Scope) -> Self {
         Self { scope, ..self.clone() }
+    }
+
+    /// The same handle, whose commands the audit is told `origin` of.
+    #[must_use]
+    pub fn on_behalf_of(self, origin: Origin) -> Self {
+        Self { origin: Some(origin), ..self }
+    }
+
+    /// Whether somebody keeps an audit.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        self.shared.options.audit.is_some()
     }
 
     /// Answers whoever waits with what there is, commits what is queued, and closes the store.

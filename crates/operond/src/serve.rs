@@ -1,14 +1,16 @@
 //! The composition root: which store, which listeners, which faces, and in which order they stop.
 
+use std::fs::OpenOptions;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use operond_engine::{Engine, Options};
-use operond_server::auth::{Auth, Keys, Planes};
-use operond_server::http::{GuardOptions, layers};
+use operond_server::auth::{Audit, Auth, Keys, Planes};
+use operond_server::http::{GuardOptions, audited};
 use operond_server::json::Types;
 use operond_server::net::{Listen, SHUTDOWN_GRACE, Server, is_loopback};
 use operond_server::tls::{self, DevIdentity};
@@ -56,8 +58,11 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
         Some(advertised) => advertised,
         None => public(&listens, &addresses).context("no address serves callers")?.to_string(),
     };
-    let settings = settings(&args.faces, &advertised)?;
-    let engine = Engine::start(args.store.open(args.require_durable).await?, Options::default());
+    let audit = args.audit_log.as_deref().map(audit).transpose()?;
+    let settings = Settings { audit: audit.clone(), ..settings(&args.faces, &advertised)? };
+    let told = audit.clone().map(|audit| Arc::new(audit) as Arc<dyn operond_engine::Audit>);
+    let options = Options { audit: told, ..Options::default() };
+    let engine = Engine::start(args.store.open(args.require_durable).await?, options);
     let keys = Keys::load(engine.clone()).await?;
     let first_key = match args.insecure_no_auth {
         true => None,
@@ -67,7 +72,20 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
     let running = Running::start(engine, keys, auth, server, settings).await?;
     let listening: Vec<_> = listens.iter().zip(addresses).map(|(listen, at)| (listen.tls.is_some(), at)).collect();
     print!("{}", banner::serve(&listening, &advertised, &args.store, first_key.as_deref(), args.insecure_no_auth));
-    running.serve(None::<std::future::Ready<()>>).await
+    let stopped = running.serve(None::<std::future::Ready<()>>).await;
+    if let Some(audit) = audit {
+        tokio::task::spawn_blocking(move || audit.close()).await?;
+    }
+    stopped
+}
+
+/// An audit in a file, which is added to, or on stdout.
+fn audit(path: &Path) -> Result<Audit> {
+    if path == Path::new("-") {
+        return Ok(Audit::to(std::io::stdout())?);
+    }
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    Ok(Audit::to(file.with_context(|| format!("cannot open the audit log {}", path.display()))?)?)
 }
 
 /// Reads all that [`serve`] reads before it opens anything.
@@ -121,8 +139,8 @@ fn check(listen: &Listen, args: &args::Serve) -> Result<()> {
 
 /// The address that callers are told: with TLS, if there is one.
 fn public(listens: &[Listen], addresses: &[SocketAddr]) -> Option<SocketAddr> {
-    let public = listens.iter().zip(addresses).filter(|(listen, _)| listen.planes.meet(Planes::PUBLIC));
-    public.map(|(_, address)| *address).last()
+    let mut public = listens.iter().zip(addresses).filter(|(listen, _)| listen.planes.meet(Planes::PUBLIC));
+    public.next_back().map(|(_, address)| *address)
 }
 
 /// A server that is ready to answer.
@@ -139,7 +157,8 @@ impl Running {
     async fn start(engine: Engine, keys: Keys, auth: Option<Auth>, server: Server, settings: Settings) -> Result<Self> {
         let health = settings.health.clone();
         let guards = GuardOptions { advertised: Some(settings.advertised.clone()) };
-        let faces = layers(router(engine.clone(), keys, settings).await?, &guards, auth);
+        let audit = settings.audit.clone();
+        let faces = audited(router(engine.clone(), keys, settings).await?, &guards, auth, audit);
         Ok(Self { engine, server, faces, health, stopping: CancellationToken::new() })
     }
 

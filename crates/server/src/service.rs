@@ -8,7 +8,7 @@ use axum::Router;
 use http::Extensions;
 use operond_core::limits::{REQUEST_BYTES_MAX, WAIT_MAX};
 use operond_core::{Operation, OperationId, Reason as CancelReason, State, Timestamp};
-use operond_engine::Engine;
+use operond_engine::{Engine, Origin};
 use operond_proto::FILE_DESCRIPTOR_SET;
 use operond_proto::google::longrunning::operations_server::{
     self as google_operations_server, OperationsServer as GoogleOperationsServer,
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::pb::health_server::{self, HealthServer};
 
-use crate::auth::{Identity, Keys};
+use crate::auth::{Audit, Identity, Keys, origin};
 use crate::error::{ApiError, Reason};
 use crate::grpc::Strict;
 use crate::health::{Health, HealthService};
@@ -53,6 +53,8 @@ pub struct Settings {
     pub types: Types,
     /// Told to health checks; keep a clone to say that the server is about to stop.
     pub health: Health,
+    /// Told of keys and settings that are changed; the engine has it, too, and the layers.
+    pub audit: Option<Audit>,
 }
 
 impl Settings {
@@ -66,6 +68,7 @@ impl Settings {
             collection: "operations".into(),
             types: Types::builtin(),
             health: Health::default(),
+            audit: None,
         }
     }
 }
@@ -145,6 +148,8 @@ pub(crate) struct Call {
     pub(crate) engine: Engine,
     /// Who calls.
     pub(crate) identity: Arc<Identity>,
+    /// The same for the audit, where there is one.
+    origin: Option<Origin>,
 }
 
 impl Deref for Call {
@@ -164,11 +169,14 @@ impl Service {
                 "nobody has asked who is calling: the server is put together wrongly",
             )
         })?;
-        Ok(Call {
-            service: Arc::clone(self),
-            engine: self.engine.within(identity.scope.clone()),
-            identity: Arc::clone(identity),
-        })
+        let mut engine = self.engine.within(identity.scope.clone());
+        let mut who = None;
+        if engine.is_audited() || self.settings.audit.is_some() {
+            let origin = origin(identity, extensions.get());
+            engine = engine.on_behalf_of(Arc::clone(&origin));
+            who = Some(origin);
+        }
+        Ok(Call { service: Arc::clone(self), engine, identity: Arc::clone(identity), origin: who })
     }
 
     /// The message types that are known now.
@@ -202,6 +210,13 @@ impl Call {
     /// The service, for what outlives the call.
     pub(crate) fn service(&self) -> Arc<Service> {
         Arc::clone(&self.service)
+    }
+
+    /// Tells the audit what was done to which key or setting.
+    pub(crate) fn audit(&self, what: &str, which: &str) {
+        if let (Some(audit), Some(origin)) = (&self.settings.audit, &self.origin) {
+            audit.setting(origin, what, which);
+        }
     }
 
     /// An operation: at once, or held for its next change.

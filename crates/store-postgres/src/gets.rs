@@ -88,10 +88,10 @@ impl Drop for Reading {
 
 impl Inner {
     async fn read_together(&self, asked: Vec<Asked>) {
-        if asked.len() > 1 {
-            if let Ok(found) = self.while_there(self.look_up(&asked)).await {
-                return asked.into_iter().for_each(|asked| asked.answer(&found));
-            }
+        if asked.len() > 1
+            && let Ok(found) = self.while_there(self.look_up(&asked)).await
+        {
+            return asked.into_iter().for_each(|asked| asked.answer(&found));
         }
         // What is wrong with one is no matter of the others.
         join_all(asked.into_iter().map(|asked| self.read(asked))).await;

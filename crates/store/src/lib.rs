@@ -39,7 +39,9 @@ pub use feed::{Feed, News};
 pub use filter::{Decoded, Face, Filter, FilterError, NoPayloads, Payloads, Range, States, Value};
 pub use list::{Count, CountQuery, Counting, Cursor, Filling, ListQuery, Order, Page, payload_bytes};
 pub use memory::MemoryStore;
-pub use request::{Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request};
+pub use request::{
+    Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request, Transition,
+};
 pub use rows::{ClaimWant, KeyWrite, OperationWrite, Rows, Wants};
 
 /// What an asynchronous method of a store returns.

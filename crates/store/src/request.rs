@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use operond_core::{
-    Command, Fingerprint, Gone, ID_ENTROPY_BYTES, IdempotencyKey, Kind, LeaseSecret, NewOperation, Operation,
-    OperationId, Rejection, Scope, Stored, Tenant, Timestamp, Worker,
+    Command, EventKind, Fingerprint, Gone, ID_ENTROPY_BYTES, IdempotencyKey, Kind, LeaseSecret, NewOperation,
+    Operation, OperationId, Rejection, Scope, State, Stored, Tenant, Timestamp, Worker,
 };
 
 /// Requests that are carried out together, in order, in one transaction.
@@ -122,6 +122,23 @@ pub struct Applied {
     pub replies: Vec<Reply>,
     /// Every operation that was written.
     pub changed: Vec<Changed>,
+    /// What happened to them, one request after the other: for whoever keeps an audit.
+    pub transitions: Vec<Transition>,
+}
+
+/// What one request did to one operation, beyond extending a lease or reporting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// Which request of the batch, by its place.
+    pub request: usize,
+    /// The operation afterwards (for one that is gone: before it went).
+    pub operation: Arc<Operation>,
+    /// Its state before; `None` if it was created.
+    pub from: Option<State>,
+    /// Its state afterwards; `None` if it is gone.
+    pub to: Option<State>,
+    /// What happened, in order; the timers that were due come first. Nothing for one that only went.
+    pub events: Vec<EventKind>,
 }
 
 /// An operation that was written.

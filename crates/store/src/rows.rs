@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use operond_core::{
-    Change, Claim, Command, Gone, IdempotencyKey, KeyJudgement, KeyRecord, Kind, Now, Operation, OperationId,
+    Change, Claim, Command, Decision, Gone, IdempotencyKey, KeyJudgement, KeyRecord, Kind, Now, Operation, OperationId,
     Rejection, Scope, Stored, Tenant, create, decide, judge_key,
 };
 
 use crate::request::{
-    Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request,
+    Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request, Transition,
 };
 
 /// What a store must load before [`Rows::run`].
@@ -54,6 +54,9 @@ pub struct Rows {
     candidates: Vec<VecDeque<OperationId>>,
     due: Vec<OperationId>,
     held: HashSet<OperationId>,
+    /// The place of the request that is being carried out.
+    request: usize,
+    transitions: Vec<Transition>,
 }
 
 /// An operation to be written: insert where `previous` is `None`, else by id and that revision.
@@ -91,6 +94,24 @@ struct Row {
 struct KeyRow {
     record: KeyRecord,
     written: bool,
+}
+
+impl Transition {
+    /// What `decision` does to the operation `before` it; `None` where that is not worth a line.
+    fn of(request: usize, before: &Arc<Operation>, decision: &Decision) -> Option<Self> {
+        let event = |change: &Change| match change {
+            Change::Event(what) => Some(*what),
+            Change::Bare | Change::Updated => None,
+        };
+        let events: Vec<_> = decision.changes.iter().filter_map(event).collect();
+        let (operation, to) = match &decision.stored {
+            Stored::Live(operation) => (operation, Some(operation.state())),
+            Stored::Gone(_) => (before, None),
+        };
+        let happened = !events.is_empty() || to.is_none();
+        let from = Some(before.state());
+        happened.then(|| Self { request, operation: Arc::clone(operation), from, to, events })
+    }
 }
 
 impl Batch {
@@ -144,6 +165,8 @@ impl Rows {
             candidates: Vec::new(),
             due: Vec::new(),
             held: HashSet::new(),
+            request: 0,
+            transitions: Vec::new(),
         }
     }
 
@@ -187,7 +210,8 @@ impl Rows {
     pub fn run(&mut self, batch: &Batch, tombstone: impl Fn(&OperationId) -> Option<(Tenant, Gone)>) -> Vec<Reply> {
         let wants = batch.wants();
         let mut replies = Vec::with_capacity(batch.requests.len());
-        for request in &batch.requests {
+        for (place, request) in batch.requests.iter().enumerate() {
+            self.request = place;
             replies.push(match request {
                 Request::Create(create) => self.create(create),
                 Request::Command(scope, id, command) => self.command(scope, id, command, &tombstone),
@@ -230,7 +254,7 @@ impl Rows {
             },
             bare: !row.seen,
         });
-        Applied { at: self.now.at, replies, changed: changed.collect() }
+        Applied { at: self.now.at, replies, changed: changed.collect(), transitions: self.transitions.clone() }
     }
 
     fn create(&mut self, request: &CreateRequest) -> Reply {
@@ -269,7 +293,15 @@ impl Rows {
     fn begin(&mut self, request: &CreateRequest) -> Operation {
         let millis = u64::try_from(self.now.at.micros() / 1_000).unwrap_or(0);
         let operation = create(&request.new, OperationId::generate(millis, request.entropy), self.now.at);
-        let row = Row { operation: Arc::new(operation.clone()), previous: None, gone: None, written: true, seen: true };
+        let stored = Arc::new(operation.clone());
+        self.transitions.push(Transition {
+            request: self.request,
+            operation: Arc::clone(&stored),
+            from: None,
+            to: Some(operation.state()),
+            events: operation.events.iter().map(|event| event.what).collect(),
+        });
+        let row = Row { operation: stored, previous: None, gone: None, written: true, seen: true };
         self.operations.insert(operation.id.clone(), row);
         operation
     }
@@ -345,6 +377,7 @@ impl Rows {
         let row = self.operations.get_mut(id).filter(|row| row.gone.is_none())?;
         let decision = decide(&row.operation, command, self.now);
         row.seen |= decision.changes.iter().any(|change| *change != Change::Bare);
+        self.transitions.extend(Transition::of(self.request, &row.operation, &decision));
         match decision.stored {
             Stored::Gone(gone) => {
                 row.gone = Some(gone);

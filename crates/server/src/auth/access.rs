@@ -28,7 +28,7 @@ pub(crate) enum Admission {
     /// Nobody is asked for this.
     Anyone,
     /// They may not, or nobody knows who they are.
-    Refused(Refusal),
+    Refused(Refusal, Option<Arc<Identity>>),
     /// It takes a while to find out.
     Later(Deciding),
 }
@@ -65,7 +65,7 @@ pub(crate) fn admit(auth: Option<&Auth>, unasked: &Arc<Identity>, request: &Requ
     let method = Method::of(request);
     match decide(auth, unasked, request, method) {
         Ok(admission) => admission,
-        Err(refusal) => Admission::Refused(refusal),
+        Err(refusal) => Admission::Refused(refusal, None),
     }
 }
 
@@ -84,8 +84,10 @@ fn decide(
         return Ok(Admission::Anyone);
     }
     let identity = auth.identify(request)?;
-    check(method, &identity)?;
-    Ok(Admission::Identity(identity))
+    Ok(match check(method, &identity) {
+        Ok(()) => Admission::Identity(identity),
+        Err(refusal) => Admission::Refused(refusal, Some(identity)),
+    })
 }
 
 /// Whether `identity` may call `method`. Where nothing is served, the face says so to whoever it is.

@@ -5,15 +5,19 @@
 //! is to reach operations through the identity's scope, which it cannot do without.
 
 mod access;
+mod audit;
 mod clock;
 mod identity;
 mod keys;
 mod method;
 
 pub use access::Auth;
+pub use audit::Audit;
 pub use identity::{Credential, Identity, Role, Roles, UnknownRole};
 pub use keys::{FirstKeyError, Keys, NewKey};
 pub use method::Planes;
 
 pub(crate) use access::{Admission, Deciding, admit};
+pub(crate) use audit::{Refused, origin};
 pub(crate) use keys::{Holder, Key};
+pub(crate) use method::Method;

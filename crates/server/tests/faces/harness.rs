@@ -15,8 +15,8 @@ use operond_proto::operond::v1::operations_client::OperationsClient;
 use operond_proto::operond::v1::work_client::WorkClient;
 use operond_proto::operond::v1::{Claim, ClaimRequest, CreateRequest, Operation};
 use operond_proto::yandex::cloud::operation::operation_service_client::OperationServiceClient;
-use operond_server::auth::{Auth, Keys};
-use operond_server::http::{GuardOptions, Layered, layers};
+use operond_server::auth::{Audit, Auth, Keys};
+use operond_server::http::{GuardOptions, Layered, audited, layers};
 use operond_server::{Health, Settings, router};
 use operond_store::{Clock, ListQuery, MemoryStore, Order, Store};
 use serde_json::Value;
@@ -81,21 +81,37 @@ impl Faces {
 
     /// The same server, which asks callers who they are, and the first key, an admin of everything.
     pub(crate) async fn asking() -> (Self, String) {
-        let faces = Self::new();
+        Self::new().with_first_key(None).await
+    }
+
+    /// The same, which tells `audit`.
+    pub(crate) async fn asking_audited(audit: &Audit) -> (Self, String) {
+        let store = Arc::new(MemoryStore::new(Virtual::new()));
+        let options = Options { audit: Some(Arc::new(audit.clone())), ..Options::default() };
+        let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, options);
+        Self::over(engine, Settings::new(ADVERTISED), store).with_first_key(Some(audit)).await
+    }
+
+    async fn with_first_key(self, audit: Option<&Audit>) -> (Self, String) {
         let first = OnceLock::new();
         let keep = |key: &str| first.set(key.to_owned()).map_err(|_| std::io::ErrorKind::AlreadyExists.into());
-        keys(&faces.engine).create_first(keep).await.unwrap();
-        (faces.asking_anew(), first.into_inner().unwrap())
+        keys(&self.engine).create_first(keep).await.unwrap();
+        (self.asking_for_keys(audit), first.into_inner().unwrap())
     }
 
     /// Other faces of the same engine, which ask for what keys are stored.
     pub(crate) fn asking_anew(&self) -> Self {
+        self.asking_for_keys(None)
+    }
+
+    fn asking_for_keys(&self, audit: Option<&Audit>) -> Self {
         let mut faces = self.begun_anew();
         let keys = keys(&self.engine);
-        let router = router(self.engine.clone(), keys.clone(), Settings::new(ADVERTISED));
+        let settings = Settings { audit: audit.cloned(), ..Settings::new(ADVERTISED) };
+        let router = router(self.engine.clone(), keys.clone(), settings);
         let router = router.now_or_never().expect("no store is waited for").unwrap();
         let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
-        faces.app = layers(router, &guards, Some(Auth::new(keys)));
+        faces.app = audited(router, &guards, Some(Auth::new(keys)), audit.cloned());
         faces
     }
 

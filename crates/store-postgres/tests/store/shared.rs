@@ -162,7 +162,9 @@ fn a_timer_that_two_servers_look_for_fires_once() {
     });
     assert_eq!(settled, made.len(), "each was settled by one of them");
     for before in made {
-        let Lookup::Found(now) = wait(stores[1].get(&Scope::default(), &before.id)).unwrap() else { panic!("it is there") };
+        let Lookup::Found(now) = wait(stores[1].get(&Scope::default(), &before.id)).unwrap() else {
+            panic!("it is there")
+        };
         assert_eq!((now.state(), now.revision, now.events.len()), (State::Failed, before.revision + 1, 2));
     }
 }

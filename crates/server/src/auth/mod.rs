@@ -10,6 +10,7 @@ mod clock;
 mod identity;
 mod keys;
 mod method;
+pub mod token;
 
 pub use access::Auth;
 pub use audit::Audit;

@@ -109,6 +109,12 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "TLS is a matter of the two ends of a connection",
     },
     Layer {
+        libraries: &["x509-parser"],
+        only_in: &["operond-server"],
+        tests_in: &[],
+        why: "who a certificate is for is read where connections are accepted",
+    },
+    Layer {
         libraries: &["tokio", "tokio-stream", "tokio-util", "futures"],
         only_in: &["operond-engine", "operond-server", "operond-client", "operond-store-postgres", "operond", "xtask"],
         tests_in: &[],

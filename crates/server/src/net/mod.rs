@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::tls::{ClientCertificate, Current};
+
 /// How long calls in flight may go on after a shutdown was asked for (DESIGN "The server": out within 2 s).
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
@@ -34,7 +36,7 @@ pub struct Listen {
     /// Address and port; port 0 lets the system choose one.
     pub address: SocketAddr,
     /// TLS if set (see [`crate::tls`]), else plaintext: HTTP/1.1, and HTTP/2 with prior knowledge.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Current>,
 }
 
 impl Listen {
@@ -44,10 +46,11 @@ impl Listen {
         Self { address, tls: None }
     }
 
-    /// Listens with TLS; ALPN chooses between HTTP/2 and HTTP/1.1.
+    /// Listens with TLS; ALPN chooses between HTTP/2 and HTTP/1.1. A configuration that stays is an
+    /// `Arc<rustls::ServerConfig>`, one that follows its files is [`crate::tls::Reloading::current`].
     #[must_use]
-    pub fn tls(address: SocketAddr, config: Arc<rustls::ServerConfig>) -> Self {
-        Self { address, tls: Some(config) }
+    pub fn tls(address: SocketAddr, config: impl Into<Current>) -> Self {
+        Self { address, tls: Some(config.into()) }
     }
 }
 
@@ -83,12 +86,15 @@ pub fn require_loopback(address: SocketAddr) -> Result<(), BindError> {
 }
 
 /// The peer of a connection; every request carries it as an extension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// The address the connection came from.
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub tls: bool,
+    /// The client's certificate, if it was asked for one and has shown one. It was verified when the connection was
+    /// made; whether it has expired since is for whoever relies on it to see.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// Bound sockets that do not answer yet: the system queues connections until [`Server::serve`].
@@ -169,7 +175,7 @@ impl Scope {
 struct Bound {
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Current>,
 }
 
 impl Bound {
@@ -178,7 +184,7 @@ impl Bound {
         require_loopback(address)?;
         let failed = |source| BindError::Io { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
-        Ok(Self { address: listener.local_addr().map_err(failed)?, listener, tls: listen.tls.map(TlsAcceptor::from) })
+        Ok(Self { address: listener.local_addr().map_err(failed)?, listener, tls: listen.tls })
     }
 }
 
@@ -212,7 +218,7 @@ where
     }
 }
 
-async fn serve_stream<S>(stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>, service: S, scope: Scope)
+async fn serve_stream<S>(stream: TcpStream, address: SocketAddr, tls: Option<Current>, service: S, scope: Scope)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -221,12 +227,13 @@ where
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let Some(acceptor) = tls else {
-        connection::serve(stream, Peer { address, tls: false }, service, scope).await;
+    let Some(tls) = tls else {
+        connection::serve(stream, Peer { address, tls: false, certificate: None }, service, scope).await;
         return;
     };
-    if let Some(stream) = connection::handshake(&acceptor, stream, &scope).await {
-        connection::serve(stream, Peer { address, tls: true }, service, scope).await;
+    let acceptor = TlsAcceptor::from(tls.config());
+    if let Some((stream, certificate)) = connection::handshake(&acceptor, stream, &scope).await {
+        connection::serve(stream, Peer { address, tls: true, certificate }, service, scope).await;
     }
 }
 

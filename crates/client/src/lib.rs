@@ -49,7 +49,7 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, Options};
+pub use client::{Client, IdentityPem, Options};
 pub use error::{Error, Rejection};
 pub use new_operation::NewOperation;
 pub use operations::ListOptions;

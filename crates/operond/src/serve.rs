@@ -10,7 +10,7 @@ use operond_engine::{Engine, Options};
 use operond_server::http::{GuardOptions, layers};
 use operond_server::json::Types;
 use operond_server::net::{Listen, SHUTDOWN_GRACE, Server};
-use operond_server::tls::{self, DevIdentity};
+use operond_server::tls::{ClientFiles, DevIdentity, Files, Reloading};
 use operond_server::{Faces, Health, Settings, router};
 use operond_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,11 +42,9 @@ pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
 /// `operond serve`: one server on one store, as an operator runs it.
 pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
     let mut listens = vec![Listen::plaintext(args.listen)];
-    if let Some(address) = args.tls_listen {
-        let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) else {
-            bail!("--tls-listen needs --tls-cert and --tls-key: a certificate chain and its key, in PEM files");
-        };
-        listens.push(Listen::tls(address, tls::load(certificate, key)?.server_config()));
+    let certificates = certificates(&args)?.map(Reloading::load).transpose()?;
+    if let (Some(address), Some(certificates)) = (args.tls_listen, &certificates) {
+        listens.push(Listen::tls(address, certificates.current()));
     }
     let server = Server::bind(listens).await?;
     let addresses: Vec<SocketAddr> = server.addresses().collect();
@@ -55,7 +53,24 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
     let settings = settings(&args.faces, &advertised)?;
     let running = Running::start(args.store.open(args.require_durable).await?, server, settings).await?;
     print!("{}", banner::serve(&addresses, &advertised, &args.store));
-    running.serve(None::<std::future::Ready<()>>).await
+    let follow = certificates.map(|certificates| certificates.follow(running.stopping.clone()));
+    running.serve(follow).await
+}
+
+/// The files of the TLS listener, if there is one.
+fn certificates(args: &args::Serve) -> Result<Option<Files>> {
+    if args.tls_listen.is_none() {
+        return Ok(None);
+    }
+    let (Some(certificate), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) else {
+        bail!("--tls-listen needs --tls-cert and --tls-key: a certificate chain and its key, in PEM files");
+    };
+    let clients = args.tls_client_ca.clone().map(|authorities| ClientFiles {
+        authorities,
+        revoked: args.tls_client_crl.clone(),
+        required: args.tls_client_required,
+    });
+    Ok(Some(Files { certificate, key, clients }))
 }
 
 /// A server that is ready to answer.

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use operond_client::{Client, Error, Options};
+use operond_client::{Client, Error, IdentityPem, Options};
 
 use crate::{copy, exec, migrate, serve};
 use args::{Command, Kinds, Migrate, Types, Worker};
@@ -66,8 +66,12 @@ async fn asked(server: &args::Server, command: impl Future<Output = Result<Exit>
 pub(crate) fn connect(server: &args::Server) -> Result<Client> {
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let ca_pem = server.ca.as_ref().map(read).transpose()?;
+    let identity_pem = match (&server.cert, &server.key) {
+        (Some(certificate), Some(key)) => Some(IdentityPem { certificate: read(certificate)?, key: read(key)? }),
+        _ => None,
+    };
     let patience = PATIENCE;
-    Ok(Client::connect(Options { ca_pem, patience, ..Options::new(&server.endpoint) })?)
+    Ok(Client::connect(Options { ca_pem, identity_pem, patience, ..Options::new(&server.endpoint) })?)
 }
 
 /// Prints to stdout, which may be a pipe that nobody reads any more.

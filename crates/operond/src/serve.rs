@@ -13,7 +13,7 @@ use operond_server::auth::{Audit, Auth, Keys, Planes};
 use operond_server::http::{GuardOptions, audited};
 use operond_server::json::Types;
 use operond_server::net::{Listen, SHUTDOWN_GRACE, Server, is_loopback};
-use operond_server::tls::{self, DevIdentity};
+use operond_server::tls::{ClientFiles, DevIdentity, Files, Reloading};
 use operond_server::{Faces, Health, Settings, router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -51,7 +51,8 @@ pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
 
 /// `operond serve`: one server on one store, as an operator runs it.
 pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
-    let listens = listens(&args)?;
+    let certificates = certificates(&args)?.map(Reloading::load).transpose()?;
+    let listens = listens(&args, certificates.as_ref())?;
     let server = Server::bind(listens.clone()).await?;
     let addresses: Vec<SocketAddr> = server.addresses().collect();
     let advertised = match args.advertise {
@@ -72,7 +73,8 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
     let running = Running::start(engine, keys, auth, server, settings).await?;
     let listening: Vec<_> = listens.iter().zip(addresses).map(|(listen, at)| (listen.tls.is_some(), at)).collect();
     print!("{}", banner::serve(&listening, &advertised, &args.store, first_key.as_deref(), args.insecure_no_auth));
-    let stopped = running.serve(None::<std::future::Ready<()>>).await;
+    let follow = certificates.map(|certificates| certificates.follow(running.stopping.clone()));
+    let stopped = running.serve(follow).await;
     if let Some(audit) = audit {
         tokio::task::spawn_blocking(move || audit.close()).await?;
     }
@@ -90,20 +92,17 @@ fn audit(path: &Path) -> Result<Audit> {
 
 /// Reads all that [`serve`] reads before it opens anything.
 pub(crate) fn rehearse(args: &args::Serve) -> Result<()> {
-    listens(args)?;
+    let certificates = certificates(args)?.map(Reloading::load).transpose()?;
+    listens(args, certificates.as_ref())?;
     settings(&args.faces, args.advertise.as_deref().unwrap_or("localhost"))?;
     Ok(())
 }
 
 /// Where to listen, and what is served there: an address of its own takes its calls away from the others.
-fn listens(args: &args::Serve) -> Result<Vec<Listen>> {
-    let identity = match (&args.tls_cert, &args.tls_key) {
-        (Some(certificate), Some(key)) => Some(tls::load(certificate, key)?.server_config()),
-        _ => None,
-    };
+fn listens(args: &args::Serve, certificates: Option<&Reloading>) -> Result<Vec<Listen>> {
     let plain = |address| Listen::plaintext(address);
-    let encrypted = |address| match &identity {
-        Some(config) => Ok(Listen::tls(address, Arc::clone(config))),
+    let encrypted = |address| match certificates {
+        Some(certificates) => Ok(Listen::tls(address, certificates.current())),
         None => bail!("{address} is to speak TLS: --tls-cert and --tls-key name a certificate chain and its key"),
     };
     let at = |at: ListenAt| if at.tls { encrypted(at.address) } else { Ok(plain(at.address)) };
@@ -117,6 +116,17 @@ fn listens(args: &args::Serve) -> Result<Vec<Listen>> {
     listens.extend(admin.map(|listen| Listen { planes: Planes::ADMIN.and(Planes::REFLECTION), ..listen }));
     listens.iter().try_for_each(|listen| check(listen, args))?;
     Ok(listens)
+}
+
+/// The files of TLS listeners, if there are any.
+fn certificates(args: &args::Serve) -> Result<Option<Files>> {
+    let (Some(certificate), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) else { return Ok(None) };
+    let clients = args.tls_client_ca.clone().map(|authorities| ClientFiles {
+        authorities,
+        revoked: args.tls_client_crl.clone(),
+        required: args.tls_client_required,
+    });
+    Ok(Some(Files { certificate, key, clients }))
 }
 
 /// Refuses addresses where credentials could be read on their way, or where nobody would be asked for any.

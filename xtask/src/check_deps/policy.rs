@@ -121,6 +121,12 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "cryptography is reached through the libraries of TLS and tokens; only tests forge with it",
     },
     Layer {
+        libraries: &["x509-parser"],
+        only_in: &["operond-server"],
+        tests_in: &[],
+        why: "who a certificate is for is read where connections are accepted",
+    },
+    Layer {
         libraries: &["tokio", "tokio-stream", "tokio-util", "futures"],
         only_in: &["operond-engine", "operond-server", "operond-client", "operond-store-postgres", "operond", "xtask"],
         tests_in: &[],

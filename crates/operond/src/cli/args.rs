@@ -151,6 +151,12 @@ pub(crate) struct Server {
     /// machine can read a command line, but not a file that is yours alone, nor the variable
     #[arg(long, value_name = "TOKEN|@FILE", env = "OPEROND_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<Secret>,
+    /// With https: your own certificate in PEM, for a server that asks for one
+    #[arg(long, value_name = "FILE", env = "OPEROND_CERT", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Private key of that certificate in PEM
+    #[arg(long, value_name = "FILE", env = "OPEROND_KEY", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// What must not be printed.
@@ -487,12 +493,21 @@ pub(crate) struct Serve {
     /// that is refused: a file to append to, or - for stdout
     #[arg(long, value_name = "FILE|-")]
     pub(crate) audit_log: Option<PathBuf>,
-    /// Certificate chain in PEM, the server's own first
+    /// Certificate chain in PEM, the server's own first; this and the other TLS files may be replaced at any time
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// Private key of that certificate in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Ask TLS clients for a certificate by one of these authorities, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// What those authorities have revoked, in PEM; every certificate needs a list by who signed it
+    #[arg(long, value_name = "FILE", requires = "tls_client_ca")]
+    pub(crate) tls_client_crl: Option<PathBuf>,
+    /// Refuse TLS clients without a certificate
+    #[arg(long, requires = "tls_client_ca")]
+    pub(crate) tls_client_required: bool,
     /// What clients are told to connect to; the TLS address (else the plaintext one) unless said
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use operond_client::{Client, Error, Options, Token};
+use operond_client::{Client, Error, IdentityPem, Options, Token};
 
 use crate::config::{self, Parsed};
 use crate::{copy, exec, migrate, serve};
@@ -76,8 +76,12 @@ pub(crate) fn connect(server: &args::Server) -> Result<Client> {
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let ca_pem = server.ca.as_ref().map(read).transpose()?;
     let token = server.token.as_ref().map(token).transpose()?;
+    let identity_pem = match (&server.cert, &server.key) {
+        (Some(certificate), Some(key)) => Some(IdentityPem { certificate: read(certificate)?, key: read(key)? }),
+        _ => None,
+    };
     let patience = PATIENCE;
-    Ok(Client::connect(Options { ca_pem, token, patience, ..Options::new(&server.endpoint) })?)
+    Ok(Client::connect(Options { ca_pem, identity_pem, token, patience, ..Options::new(&server.endpoint) })?)
 }
 
 /// The credential itself, or the one in the file that is named instead.

@@ -6,6 +6,7 @@
 
 mod access;
 mod audit;
+mod certificate;
 mod clock;
 mod identity;
 mod keys;
@@ -14,6 +15,7 @@ pub mod token;
 
 pub use access::Auth;
 pub use audit::Audit;
+pub use certificate::{CertificateRefused, CertificateRule, Certificates, InvalidPattern, NamePattern};
 pub use identity::{Credential, Identity, Role, Roles, UnknownRole};
 pub use keys::{FirstKeyError, Keys, NewKey};
 pub use method::Planes;

@@ -1,5 +1,6 @@
 //! Starts the real binary and talks to it.
 
+pub(crate) mod certificates;
 mod front;
 pub(crate) mod http;
 mod psql;

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use http::Extensions;
 use operond_core::limits::{REQUEST_BYTES_MAX, WAIT_MAX};
-use operond_core::{Operation, OperationId, Reason as CancelReason, State, Timestamp};
-use operond_engine::Engine;
+use operond_core::{Operation, OperationId, Reason as CancelReason, Scope, Spec, State, Timestamp};
+use operond_engine::{Create, Engine, Error};
 use operond_proto::FILE_DESCRIPTOR_SET;
 use operond_proto::google::longrunning::operations_server::{
     self as google_operations_server, OperationsServer as GoogleOperationsServer,
@@ -21,11 +21,12 @@ use operond_proto::operond::v1::types_server::{self, TypesServer};
 use operond_proto::operond::v1::work_server::{self, WorkServer};
 use operond_proto::yandex::cloud::endpoint::api_endpoint_service_server::{self, ApiEndpointServiceServer};
 use operond_proto::yandex::cloud::operation::operation_service_server::{self, OperationServiceServer};
+use operond_store::Missing;
 use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::pb::health_server::{self, HealthServer};
 
-use crate::auth::{Identity, Keys};
+use crate::auth::{Identity, Keys, Limiter, Reservation};
 use crate::error::{ApiError, Reason};
 use crate::grpc::Strict;
 use crate::health::{Health, HealthService};
@@ -125,7 +126,7 @@ pub enum RouterError {
     Types(#[from] TypesError),
     /// The defaults of kinds cannot be read.
     #[error("cannot read the defaults of kinds that are stored: {0}")]
-    Kinds(#[from] operond_engine::Error),
+    Kinds(#[from] Error),
 }
 
 /// What every call needs. Operations are reached through a [`Call`] alone.
@@ -145,6 +146,8 @@ pub(crate) struct Call {
     pub(crate) engine: Engine,
     /// Who calls.
     pub(crate) identity: Arc<Identity>,
+    /// Holds what is created to the limits of its tenant.
+    limiter: Option<Arc<Limiter>>,
 }
 
 impl Deref for Call {
@@ -168,6 +171,7 @@ impl Service {
             service: Arc::clone(self),
             engine: self.engine.within(identity.scope.clone()),
             identity: Arc::clone(identity),
+            limiter: extensions.get::<Arc<Limiter>>().cloned(),
         })
     }
 
@@ -202,6 +206,34 @@ impl Call {
     /// The service, for what outlives the call.
     pub(crate) fn service(&self) -> Arc<Service> {
         Arc::clone(&self.service)
+    }
+
+    /// Begins an operation by `begin`, if its tenant may have one more. If not, a create that was carried out before is
+    /// answered all the same: whoever repeats it has not learnt of its operation.
+    pub(crate) async fn create<T, F>(&self, create: Create, begin: impl FnOnce(Create) -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let over = match self.reserve(&create.spec).await {
+            Ok(_until_it_is_created) => return Ok(begin(create).await?),
+            Err(over) if create.key.is_none() => return Err(over),
+            Err(over) => over,
+        };
+        match begin(Create { repeat_only: true, ..create }).await {
+            Err(Error::NotFound(Missing::Never)) => Err(over),
+            answered => Ok(answered?),
+        }
+    }
+
+    /// Room for an operation. Where the caller cannot create it, it takes none from whoever can.
+    async fn reserve(&self, spec: &Spec) -> Result<Option<Reservation>, ApiError> {
+        match &self.limiter {
+            Some(limiter) if self.identity.scope.covers(spec) => {
+                let of_tenant = self.service.engine.within(Scope::of_tenant(spec.tenant.clone()));
+                limiter.reserve(&spec.tenant, &of_tenant).await
+            }
+            _ => Ok(None),
+        }
     }
 
     /// An operation: at once, or held for its next change.

@@ -9,6 +9,7 @@ use tonic::Code;
 
 use super::identity::{Identity, Role};
 use super::keys::{Keys, is_key};
+use super::limits::{Limiter, Limits};
 use super::method::{May, Method, Planes};
 use crate::http::{Form, Refusal};
 use crate::net::Peer;
@@ -17,8 +18,10 @@ use crate::net::Peer;
 #[derive(Clone)]
 pub struct Auth(Arc<Shared>);
 
+#[derive(Clone)]
 struct Shared {
     keys: Keys,
+    limiter: Arc<Limiter>,
 }
 
 /// What comes of asking.
@@ -40,7 +43,19 @@ impl Auth {
     /// Asks for keys that are among `keys`.
     #[must_use]
     pub fn new(keys: Keys) -> Self {
-        Self(Arc::new(Shared { keys }))
+        Self(Arc::new(Shared { keys, limiter: Arc::new(Limiter::new(Limits::default())) }))
+    }
+
+    /// Lets callers ask for so much and no more; for as much as they want unless said.
+    #[must_use]
+    pub fn limited(mut self, limits: Limits) -> Self {
+        Arc::make_mut(&mut self.0).limiter = Arc::new(Limiter::new(limits));
+        self
+    }
+
+    /// Holds what a call creates to the limits of its tenant.
+    pub(crate) fn limiter(&self) -> &Arc<Limiter> {
+        &self.0.limiter
     }
 
     fn identify(&self, request: &Request<Body>) -> Result<Arc<Identity>, Refusal> {
@@ -85,6 +100,7 @@ fn decide(
     }
     let identity = auth.identify(request)?;
     check(method, &identity)?;
+    auth.0.limiter.let_in(method, &identity)?;
     Ok(Admission::Identity(identity))
 }
 

@@ -29,8 +29,8 @@ pub use authority::host_of;
 pub use body::{MAX_REQUEST_BYTES, read_body};
 pub use deadline::Deadline;
 pub use guard::{GuardOptions, is_cancel_path};
-pub(crate) use refusal::google_envelope;
 pub use refusal::{Form, Refusal};
+pub(crate) use refusal::{google_envelope, retry_after};
 pub use request_id::{RequestId, X_REQUEST_ID};
 
 use deadline::Timer;
@@ -90,6 +90,11 @@ where
         request.extensions_mut().insert(id);
         if let Some(deadline) = &deadline {
             request.extensions_mut().insert(deadline.clone());
+        }
+        if let Some(auth) = &self.shared.auth
+            && auth.limiter().limits_creates()
+        {
+            request.extensions_mut().insert(Arc::clone(auth.limiter()));
         }
         let state = match admit(self.shared.auth.as_ref(), &self.shared.unasked, &request) {
             Admission::Identity(identity) => {

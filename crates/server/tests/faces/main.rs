@@ -14,6 +14,7 @@ mod life;
 mod limits;
 mod list;
 mod others;
+mod quotas;
 mod refusals;
 mod routes;
 mod types;

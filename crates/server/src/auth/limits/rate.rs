@@ -118,6 +118,7 @@ mod tests {
         let mut bucket = Bucket::full(rate, start);
         bucket.take(rate, start).unwrap();
         assert_eq!(bucket.take(rate, start - Duration::from_secs(5)), Err(nanos(1_000_000_000)));
+        assert_eq!(bucket.take(rate, start), Err(nanos(1_000_000_000)));
         bucket.take(rate, start + Duration::from_secs(1)).unwrap();
     }
 

@@ -30,13 +30,15 @@ pub struct Create {
     pub retention: Option<Duration>,
     /// Makes the create repeatable.
     pub key: Option<IdempotencyKey>,
+    /// Only a repeat is answered: where an operation would begin, none is found. For creates that there is no room for.
+    pub repeat_only: bool,
 }
 
 impl Create {
     /// Only `spec`.
     #[must_use]
     pub fn new(spec: Spec) -> Self {
-        Self { spec, with_defaults: None, metadata: None, retention: None, key: None }
+        Self { spec, with_defaults: None, metadata: None, retention: None, key: None, repeat_only: false }
     }
 }
 
@@ -86,7 +88,7 @@ impl Engine {
         create: Create,
         claim: Option<Claim>,
     ) -> Result<(Arc<Operation>, operond_core::Timestamp), Error> {
-        let Create { spec, with_defaults, metadata, retention, key } = create;
+        let Create { spec, with_defaults, metadata, retention, key, repeat_only } = create;
         let key = key.map(|key| (key, digest::of_create(&spec, metadata.as_ref(), retention)));
         let mut spec = with_defaults.unwrap_or(Spec { retention: self.shared.options.retention, ..spec });
         if let Some(length) = retention {
@@ -97,8 +99,9 @@ impl Engine {
         if !self.scope.covers(&new.spec) {
             return Err(Error::OutOfScope);
         }
-        let request = CreateRequest { new, entropy: entropy::for_id(), key };
-        match self.submit(Request::Create(Box::new(request))).await? {
+        let request = Box::new(CreateRequest { new, entropy: entropy::for_id(), key });
+        let request = if repeat_only { Request::Repeat(request) } else { Request::Create(request) };
+        match self.submit(request).await? {
             (Accepted::Created { operation, .. }, at) => Ok((operation, at)),
             (other, _) => unreachable!("a create that holds is answered with its operation: {other:?}"),
         }

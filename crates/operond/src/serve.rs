@@ -69,7 +69,7 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
         true => None,
         false => admin_key::make(&keys, &args.store, args.admin_key_file).await?,
     };
-    let auth = (!args.insecure_no_auth).then(|| Auth::new(keys.clone()));
+    let auth = (!args.insecure_no_auth).then(|| Auth::new(keys.clone()).limited(args.limits.into()));
     let running = Running::start(engine, keys, auth, server, settings).await?;
     let listening: Vec<_> = listens.iter().zip(addresses).map(|(listen, at)| (listen.tls.is_some(), at)).collect();
     print!("{}", banner::serve(&listening, &advertised, &args.store, first_key.as_deref(), args.insecure_no_auth));

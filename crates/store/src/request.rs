@@ -20,6 +20,9 @@ pub struct Batch {
 pub enum Request {
     /// Begins an operation.
     Create(Box<CreateRequest>),
+    /// Answers a create like the one that was carried out with the same key, and begins nothing: where a create would
+    /// begin an operation, there is none to be found.
+    Repeat(Box<CreateRequest>),
     /// Asks something of an operation; what is outside of the scope is not there.
     Command(Scope, OperationId, Box<Command>),
     /// Finds operations for a worker.

@@ -121,7 +121,7 @@ impl Batch {
         let mut wants = Wants::default();
         for request in &self.requests {
             match request {
-                Request::Create(create) => {
+                Request::Create(create) | Request::Repeat(create) => {
                     if let Some((key, _)) = &create.key {
                         wants.keys.push((create.new.spec.tenant.clone(), key.clone()));
                     }
@@ -214,6 +214,7 @@ impl Rows {
             self.request = place;
             replies.push(match request {
                 Request::Create(create) => self.create(create),
+                Request::Repeat(create) => self.repeated(create).unwrap_or(Err(Refusal::NotFound(Missing::Never))),
                 Request::Command(scope, id, command) => self.command(scope, id, command, &tombstone),
                 Request::Claim(claim) => {
                     let group = wants.claims.iter().position(|want| want.serves(claim));
@@ -257,25 +258,29 @@ impl Rows {
         Applied { at: self.now.at, replies, changed: changed.collect(), transitions: self.transitions.clone() }
     }
 
-    fn create(&mut self, request: &CreateRequest) -> Reply {
-        if let Some((key, fingerprint)) = &request.key {
-            let scope = (request.new.spec.tenant.clone(), key.clone());
-            if let Some(record) = self.keys.get(&scope).map(|row| row.record.clone()) {
-                if self.held.contains(&record.operation) {
-                    return Err(Refusal::Held);
-                }
-                let _settled = self.apply(&record.operation, &Command::Settle);
-                let existing = self.live(&record.operation);
-                match judge_key(&record, existing.as_deref(), fingerprint, self.now.at) {
-                    KeyJudgement::Free => {}
-                    KeyJudgement::Repeat => {
-                        let operation = existing.expect("only an operation that is there is repeated");
-                        return Ok(Accepted::Created { operation, repeated: true });
-                    }
-                    KeyJudgement::Reused(field) => return Err(Refusal::KeyReused(field)),
-                    KeyJudgement::OperationGone => return Err(Refusal::OperationGone),
-                }
+    /// The answer to a create whose key is not free.
+    fn repeated(&mut self, request: &CreateRequest) -> Option<Reply> {
+        let (key, fingerprint) = request.key.as_ref()?;
+        let record = self.keys.get(&(request.new.spec.tenant.clone(), key.clone()))?.record.clone();
+        if self.held.contains(&record.operation) {
+            return Some(Err(Refusal::Held));
+        }
+        let _settled = self.apply(&record.operation, &Command::Settle);
+        let existing = self.live(&record.operation);
+        match judge_key(&record, existing.as_deref(), fingerprint, self.now.at) {
+            KeyJudgement::Free => None,
+            KeyJudgement::Repeat => {
+                let operation = existing.expect("only an operation that is there is repeated");
+                Some(Ok(Accepted::Created { operation, repeated: true }))
             }
+            KeyJudgement::Reused(field) => Some(Err(Refusal::KeyReused(field))),
+            KeyJudgement::OperationGone => Some(Err(Refusal::OperationGone)),
+        }
+    }
+
+    fn create(&mut self, request: &CreateRequest) -> Reply {
+        if let Some(reply) = self.repeated(request) {
+            return reply;
         }
         let operation = Arc::new(self.begin(request));
         if let Some((key, fingerprint)) = &request.key {

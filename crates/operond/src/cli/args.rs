@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use operond_server::auth::Role;
+use operond_server::auth::{Limits, Rate, Role};
 
 use crate::exec::args::Exec;
 use crate::store::Address;
@@ -512,7 +512,30 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
     #[command(flatten)]
+    pub(crate) limits: CallerLimits,
+    #[command(flatten)]
     pub(crate) faces: Faces,
+}
+
+/// How much callers may ask of one server; what is not said is not limited.
+#[derive(Debug, Args)]
+pub(crate) struct CallerLimits {
+    /// Calls a second of each principal, but for what keeps and ends work that it has leased; not limited unless said
+    #[arg(long, value_name = "N", conflicts_with = "insecure_no_auth")]
+    pub(crate) calls_per_second: Option<Rate>,
+    /// Creates a second of each tenant; not limited unless said
+    #[arg(long, value_name = "N", conflicts_with = "insecure_no_auth")]
+    pub(crate) creates_per_second: Option<Rate>,
+    /// Operations of each tenant that are not done; not limited unless said
+    #[arg(long, value_name = "N", conflicts_with = "insecure_no_auth", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) active_operations: Option<u64>,
+}
+
+impl From<CallerLimits> for Limits {
+    fn from(limits: CallerLimits) -> Self {
+        let CallerLimits { calls_per_second, creates_per_second, active_operations } = limits;
+        Self { calls_per_second, creates_per_second, active_operations, ..Self::default() }
+    }
 }
 
 /// An address, and whether it speaks TLS.
@@ -672,6 +695,24 @@ mod tests {
         }
         for wrong in ["", "operation", "projects/p", "/operations", "a//operations"] {
             assert!(serve(wrong).unwrap_err().contains("must be `operations`"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn limits_of_callers_are_whole_numbers_above_nothing_and_need_callers_who_are_asked() {
+        let serve = |line: &[&str]| parse(&[&["serve", "--store", "sqlite:x"], line].concat());
+        let limits = |line| match serve(line) {
+            Ok(Command::Serve(serve)) => Limits::from(serve.limits),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(limits(&[]), Limits::default());
+        let said = limits(&["--calls-per-second=50", "--creates-per-second=5", "--active-operations=1000"]);
+        let rate = |count: &str| Some(count.parse().unwrap());
+        assert_eq!((said.calls_per_second, said.creates_per_second), (rate("50"), rate("5")));
+        assert_eq!((said.active_operations, said.tenants.len()), (Some(1_000), 0));
+        for flag in ["--calls-per-second", "--creates-per-second", "--active-operations"] {
+            assert!(serve(&[flag, "0"]).is_err() && serve(&[flag, "1.5"]).is_err(), "{flag}");
+            assert!(serve(&[flag, "1", "--insecure-no-auth"]).is_err(), "{flag}");
         }
     }
 

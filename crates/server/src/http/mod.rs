@@ -32,8 +32,8 @@ pub use authority::host_of;
 pub use body::{MAX_REQUEST_BYTES, read_body};
 pub use deadline::Deadline;
 pub use guard::{GuardOptions, is_cancel_path};
-pub(crate) use refusal::google_envelope;
 pub use refusal::{Form, Refusal};
+pub(crate) use refusal::{google_envelope, retry_after};
 pub use request_id::{RequestId, X_REQUEST_ID};
 
 use deadline::Timer;
@@ -101,6 +101,11 @@ where
         if let Some(deadline) = &deadline {
             request.extensions_mut().insert(deadline.clone());
         }
+        if let Some(auth) = &self.shared.auth
+            && auth.limiter().limits_creates()
+        {
+            request.extensions_mut().insert(Arc::clone(auth.limiter()));
+        }
         let state = match admit(self.shared.auth.as_ref(), &self.shared.unasked, &request) {
             Admission::Identity(identity) => {
                 answer.is_by(&identity);
@@ -165,7 +170,10 @@ where
                         this.state.set(State::Called { call });
                         continue;
                     }
-                    Poll::Ready(Err(refusal)) => break Err(refusal),
+                    Poll::Ready(Err((refusal, identity))) => {
+                        identity.iter().for_each(|identity| this.answer.is_by(identity));
+                        break Err(refusal);
+                    }
                     Poll::Pending => {}
                 },
                 StateProjection::Called { call } => {

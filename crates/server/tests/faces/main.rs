@@ -16,6 +16,7 @@ mod limits;
 mod list;
 mod matrix;
 mod others;
+mod quotas;
 mod refusals;
 mod routes;
 mod types;

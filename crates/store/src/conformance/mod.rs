@@ -131,6 +131,7 @@ macro_rules! conformance_suite {
             keys {
                 f10_a_repeated_create_answers_with_the_same_operation
                 f10_a_hundred_creates_at_once_with_one_key_create_once
+                f10_what_only_repeats_begins_nothing
                 a_repeat_settles_the_operation_first
                 f11_a_key_used_for_other_content_is_refused_by_member
                 f12_keys_of_two_tenants_are_two_keys

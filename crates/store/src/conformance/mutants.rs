@@ -351,7 +351,7 @@ fn refused(batch: &Batch, replies: &[Reply]) -> HashSet<OperationId> {
     let refused = batch.requests.iter().zip(replies).filter(|(_, reply)| reply.is_err());
     let about = |(request, _): (&Request, &Reply)| match request {
         Request::Command(_, id, _) => Some(id.clone()),
-        Request::Create(_) | Request::Claim(_) | Request::Settle(_) => None,
+        Request::Create(_) | Request::Repeat(_) | Request::Claim(_) | Request::Settle(_) => None,
     };
     refused.filter_map(about).collect()
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use operond_engine::{Engine, Options};
-use operond_server::auth::{Audit, Auth, Keys, Planes};
+use operond_server::auth::token::Tokens;
+use operond_server::auth::{Audit, Auth, Keys, Limits, Planes};
 use operond_server::http::{GuardOptions, audited};
 use operond_server::json::Types;
 use operond_server::net::{Listen, SHUTDOWN_GRACE, Server, is_loopback};
@@ -22,6 +23,7 @@ use tracing::info;
 use crate::admin_key;
 use crate::banner;
 use crate::cli::args::{self, ListenAt};
+use crate::config::Rules;
 use crate::demo;
 use crate::store::Address;
 
@@ -50,7 +52,8 @@ pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
 }
 
 /// `operond serve`: one server on one store, as an operator runs it.
-pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
+pub(crate) async fn serve(args: args::Serve, rules: Rules) -> Result<ExitCode> {
+    agree(&args, &rules)?;
     let certificates = certificates(&args)?.map(Reloading::load).transpose()?;
     let listens = listens(&args, certificates.as_ref())?;
     let server = Server::bind(listens.clone()).await?;
@@ -69,7 +72,10 @@ pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
         true => None,
         false => admin_key::make(&keys, &args.store, args.admin_key_file).await?,
     };
-    let auth = (!args.insecure_no_auth).then(|| Auth::new(keys.clone()).limited(args.limits.into()));
+    let auth = match args.insecure_no_auth {
+        true => None,
+        false => Some(auth(keys.clone(), args.limits.into(), rules).await?),
+    };
     let running = Running::start(engine, keys, auth, server, settings).await?;
     let listening: Vec<_> = listens.iter().zip(addresses).map(|(listen, at)| (listen.tls.is_some(), at)).collect();
     print!("{}", banner::serve(&listening, &advertised, &args.store, first_key.as_deref(), args.insecure_no_auth));
@@ -91,11 +97,36 @@ fn audit(path: &Path) -> Result<Audit> {
 }
 
 /// Reads all that [`serve`] reads before it opens anything.
-pub(crate) fn rehearse(args: &args::Serve) -> Result<()> {
+pub(crate) async fn rehearse(args: &args::Serve, rules: Rules) -> Result<()> {
+    agree(args, &rules)?;
+    Tokens::start(rules.issuers).await?;
     let certificates = certificates(args)?.map(Reloading::load).transpose()?;
     listens(args, certificates.as_ref())?;
     settings(&args.faces, args.advertise.as_deref().unwrap_or("localhost"))?;
     Ok(())
+}
+
+/// Refuses rules that could never come to anything.
+fn agree(args: &args::Serve, rules: &Rules) -> Result<()> {
+    if args.insecure_no_auth && rules.recognise() {
+        bail!("--insecure-no-auth asks nobody who they are, but the configuration says whom to believe");
+    }
+    if rules.certificates.is_some() && args.tls_client_ca.is_none() {
+        bail!("the configuration has rules for client certificates: --tls-client-ca says whose are to be asked for");
+    }
+    Ok(())
+}
+
+/// Who is asked who they are, and believed what.
+async fn auth(keys: Keys, limits: Limits, rules: Rules) -> Result<Auth> {
+    let mut auth = Auth::new(keys).limited(Limits { tenants: rules.tenants, ..limits });
+    if !rules.issuers.is_empty() {
+        auth = auth.believing(Tokens::start(rules.issuers).await?);
+    }
+    if let Some(certificates) = rules.certificates {
+        auth = auth.recognising(certificates);
+    }
+    Ok(auth)
 }
 
 /// Where to listen, and what is served there: an address of its own takes its calls away from the others.

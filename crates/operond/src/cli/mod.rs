@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use operond_client::{Client, Error, IdentityPem, Options, Token};
 
-use crate::config::{self, Parsed};
+use crate::config::{self, Parsed, Settings};
 use crate::{copy, exec, migrate, serve};
 use args::Secret;
 use args::{Command, Config, Keys, Kinds, Migrate, Types, Worker};
@@ -31,11 +31,14 @@ pub(crate) use text::{Listed, escape, listed};
 /// # Errors
 /// Whatever kept it from being done; [`Exit::of_error`](exit::Exit::of_error) tells how the process ends.
 pub(crate) async fn run(parsed: Parsed) -> Result<ExitCode> {
+    let rules = || parsed.settings.as_ref().map(Settings::rules).unwrap_or_default();
     match parsed.cli.command {
         Command::Dev(args) => serve::dev(args).await,
-        Command::Serve(args) => serve::serve(args).await,
-        Command::Config(Config::Check(args)) => config::check(&args),
-        Command::Config(Config::Explain(_)) => config::explain(&parsed.settings.context("there are no settings")?),
+        Command::Serve(args) => serve::serve(args, rules()).await,
+        Command::Config(Config::Check(args)) => config::check(&args, rules()).await,
+        Command::Config(Config::Explain(_)) => {
+            config::explain(parsed.settings.as_ref().context("there are no settings")?)
+        }
         Command::Migrate(Migrate::Status(database)) => migrate::status(&database.store).await,
         Command::Migrate(Migrate::Up(database)) => migrate::up(&database.store).await,
         Command::Copy(args) => copy::copy(args).await,

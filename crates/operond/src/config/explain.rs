@@ -6,15 +6,15 @@ use anyhow::{Context, Result};
 use clap::parser::ValueSource;
 use clap::{Arg, CommandFactory};
 
-use super::Settings;
+use super::{Rules, Settings};
 use crate::cli::args::{self, Cli, Format};
-use crate::cli::{Listed, listed};
+use crate::cli::{Listed, escape, listed};
 use crate::serve;
 use crate::store::Address;
 
 /// Reads everything that `serve` would, and opens nothing: neither the store nor an address.
-pub(crate) fn check(args: &args::Serve) -> Result<ExitCode> {
-    serve::rehearse(args)?;
+pub(crate) async fn check(args: &args::Serve, rules: Rules) -> Result<ExitCode> {
+    serve::rehearse(args, rules).await?;
     eprintln!("the settings can be served");
     Ok(ExitCode::SUCCESS)
 }
@@ -23,9 +23,26 @@ pub(crate) fn check(args: &args::Serve) -> Result<ExitCode> {
 pub(crate) fn explain(settings: &Settings) -> Result<ExitCode> {
     let command = Cli::command();
     let serve = command.find_subcommand("serve").context("there is no command `serve`")?;
+    let rules = settings.rules();
     let settings: Vec<_> = serve.get_arguments().filter(|arg| is_setting(arg)).map(|arg| settings.row(arg)).collect();
     print!("{}", listed(Format::Table, ["SETTING", "VALUE", "FROM"], &settings));
+    print!("{}", self::rules(&rules));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is in the tables of the file, shortly.
+fn rules(rules: &Rules) -> String {
+    let mut text = String::new();
+    for issuer in &rules.issuers {
+        text += &format!("issuer {}\n", escape(&issuer.issuer));
+    }
+    if let Some(certificates) = &rules.certificates {
+        text += &format!("rules for client certificates: {}\n", certificates.len());
+    }
+    for tenant in rules.tenants.keys() {
+        text += &format!("limits of tenant {}\n", escape(tenant.as_str()));
+    }
+    text
 }
 
 fn is_setting(arg: &Arg) -> bool {

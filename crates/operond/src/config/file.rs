@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Command};
 use toml::{Table, Value};
 
+use super::rules::Rules;
+
 /// A file that was read. Errors are sentences that begin with its name.
 pub(crate) struct File {
     pub(crate) path: PathBuf,
     flags: Table,
+    pub(super) rules: Rules,
 }
 
 impl File {
@@ -20,8 +23,10 @@ impl File {
             return Err(format!("{shown}: a configuration may have {FILE_BYTES_MAX} bytes, this file has {length}"));
         }
         let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-        let flags = text.parse().map_err(|error: toml::de::Error| format!("{shown}: this is not TOML: {error}"))?;
-        Ok(Self { path: path.to_owned(), flags })
+        let mut flags: Table =
+            text.parse().map_err(|error: toml::de::Error| format!("{shown}: this is not TOML: {error}"))?;
+        let rules = Rules::take(&mut flags).map_err(|problem| format!("{shown}: {problem}"))?;
+        Ok(Self { path: path.to_owned(), flags, rules })
     }
 
     /// Whether it says something about a setting.

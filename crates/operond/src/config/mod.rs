@@ -1,11 +1,12 @@
 //! Settings from a file beneath those of the environment and the command line.
 //!
 //! A file says what flags say, under the names of the flags, and a few things that do not fit on a command line
-//! ([`tables`]). Its settings are put on the command line before it is parsed, where neither the command line nor the
+//! ([`rules`]). Its settings are put on the command line before it is parsed, where neither the command line nor the
 //! environment says something itself: so each is read, checked and documented in one place.
 
 mod explain;
 mod file;
+mod rules;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 use crate::cli::args::Cli;
 
 pub(crate) use explain::{check, explain};
+pub(crate) use rules::Rules;
 
 use file::File;
 
@@ -61,6 +63,13 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, 
     let matches = command.try_get_matches_from_mut(whole)?;
     let cli = Cli::from_arg_matches(&matches)?;
     Ok(Parsed { cli, settings: Some(Settings { matches: innermost(&matches).clone(), given, file }) })
+}
+
+impl Settings {
+    /// What the file says that fits on no command line.
+    pub(crate) fn rules(&self) -> Rules {
+        self.file.as_ref().map(|file| file.rules.clone()).unwrap_or_default()
+    }
 }
 
 /// How many words say that settings of a server follow; none if they do not.

@@ -89,6 +89,18 @@ impl Certificates {
         Self { rules: rules.into() }
     }
 
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there are none: then nobody is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// Who has this certificate, which a handshake has verified.
     ///
     /// # Errors

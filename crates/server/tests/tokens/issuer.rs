@@ -42,7 +42,8 @@ struct Pages {
 #[derive(Clone)]
 pub(crate) enum Page {
     Text(String),
-    Redirect(String),
+    /// Leads there, and would be good itself.
+    Redirect(String, String),
     Broken,
     /// Answers when it is released.
     Held(String),
@@ -135,7 +136,9 @@ async fn answer(pages: Arc<Pages>, request: Request<Incoming>) -> Result<Respons
     let page = pages.pages.lock().unwrap().get(&path).cloned().unwrap_or(Page::Broken);
     let response = match page {
         Page::Text(text) => Response::new(Full::from(text)),
-        Page::Redirect(to) => Response::builder().status(302).header(LOCATION, to).body(Full::default()).unwrap(),
+        Page::Redirect(to, text) => {
+            Response::builder().status(302).header(LOCATION, to).body(Full::from(text)).unwrap()
+        }
         Page::Broken => Response::builder().status(503).body(Full::default()).unwrap(),
         Page::Held(text) => {
             pages.released.notified().await;

@@ -186,11 +186,11 @@ async fn only_what_the_issuer_itself_says_in_so_many_bytes_is_believed() {
     let keys = jwks(&[&P256]);
     let padded = |bytes: usize| Page::Text(format!("{keys}{}", " ".repeat(bytes - keys.len())));
     for (name, path, page) in [
-        ("keys elsewhere", "/keys", Page::Redirect(format!("{}/keys", attacker.url))),
-        ("keys on another page", "/keys", Page::Redirect("/more".into())),
+        ("keys elsewhere", "/keys", Page::Redirect(format!("{}/keys", attacker.url), keys.clone())),
+        ("keys on another page", "/keys", Page::Redirect("/more".into(), keys.clone())),
         ("broken", "/keys", Page::Broken),
         ("huge", "/keys", padded(256 * 1024 + 1)),
-        ("a discovery elsewhere", DISCOVERY, Page::Redirect(format!("{}{DISCOVERY}", attacker.url))),
+        ("a discovery elsewhere", DISCOVERY, Page::Redirect(format!("{}{DISCOVERY}", attacker.url), site.discovery())),
         ("a discovery of another issuer", DISCOVERY, Page::Text(attacker.discovery())),
         ("a discovery without issuer", DISCOVERY, Page::Text(json!({"jwks_uri": "http://127.0.0.1/"}).to_string())),
         ("a discovery without keys", DISCOVERY, Page::Text(json!({"issuer": site.url}).to_string())),
@@ -243,12 +243,32 @@ async fn an_issuer_behind_tls_proves_who_it_is() {
         assert_eq!(found.is_ok(), believed, "{found:?}");
         assert!(believed || found == Err(Refused::IssuerUnavailable), "{found:?}");
     }
-    // The same keys, reached under a name that the certificate does not have.
+    // Its discovery document came through TLS; its keys would not.
+    let plain = Site::publishing(jwks(&[&P256])).await;
+    let document = json!({"issuer": site.url, "jwks_uri": format!("{}/keys", plain.url)});
+    site.say(DISCOVERY, Page::Text(document.to_string()));
     let mut issuer = site.issuer();
     issuer.ca = Some(own.ca_path().to_owned());
-    issuer.jwks = Some(JwksSource::Url(site.url.replace("127.0.0.1", "127.0.0.2") + "/keys"));
     let found = tokens(vec![issuer], &clock()).await.verify_patiently(&token).await;
-    assert_eq!(found, Err(Refused::IssuerUnavailable));
+    assert_eq!((found, plain.fetched("/keys")), (Err(Refused::IssuerUnavailable), 0));
+}
+
+#[tokio::test]
+async fn a_trusted_certificate_of_another_name_proves_nothing() {
+    for (name, believed) in [("127.0.0.1", true), ("other.example", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let [certificate, key] = ["cert.pem", "key.pem"].map(|file| dir.path().join(file));
+        let pair = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        std::fs::write(&certificate, pair.cert.pem()).unwrap();
+        std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        let identity = operond_server::tls::load(&certificate, &key).unwrap();
+        let site = Site::start_encrypted(identity.server_config()).await;
+        site.publish(jwks(&[&P256]));
+        let mut issuer = site.issuer();
+        issuer.ca = Some(certificate);
+        let found = tokens(vec![issuer], &clock()).await.verify_patiently(&P256.token(&site.claims())).await;
+        assert_eq!(found.map(|_| ()), if believed { Ok(()) } else { Err(Refused::IssuerUnavailable) }, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -262,7 +262,7 @@ async fn a_trusted_certificate_of_another_name_proves_nothing() {
         std::fs::write(&certificate, pair.cert.pem()).unwrap();
         std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
         let identity = operond_server::tls::load(&certificate, &key).unwrap();
-        let site = Site::start_encrypted(identity.server_config()).await;
+        let site = Site::start_encrypted(identity.server_config(&operond_server::tls::ClientAuth::None)).await;
         site.publish(jwks(&[&P256]));
         let mut issuer = site.issuer();
         issuer.ca = Some(certificate);

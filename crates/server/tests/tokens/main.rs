@@ -2,6 +2,7 @@
 //! and go. Issuers are real servers on loopback.
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod calls;
 mod claims;
 mod forged;
 mod issuer;

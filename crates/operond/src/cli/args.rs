@@ -500,7 +500,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
     /// Ask TLS clients for a certificate by one of these authorities, in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_listen")]
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_client_ca: Option<PathBuf>,
     /// What those authorities have revoked, in PEM; every certificate needs a list by who signed it
     #[arg(long, value_name = "FILE", requires = "tls_client_ca")]

@@ -143,7 +143,7 @@ fn files_for_clients_that_cannot_be_used_are_told_by_name() {
     assert!(crl.contains("server.pem: holds no revocation list"), "{crl}");
     assert!(said_of(&["--tls-client-required"]).contains("--tls-client-ca"));
     assert!(said_of(&["--tls-client-crl", &certificate]).contains("--tls-client-ca"));
-    assert!(said(&[&serve[..], &["--tls-client-ca", &certificate]].concat()).contains("--tls-listen"));
+    assert!(said(&[&serve[..], &["--tls-client-ca", &certificate]].concat()).contains("--tls-cert"));
 }
 
 /// Every command before is refused, for clients do not trust what is served then.

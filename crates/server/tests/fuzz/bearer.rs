@@ -21,7 +21,7 @@ fn no_credential_but_a_good_one_lets_anybody_in() {
     assert!(all < 1_000 || (all / 20..all / 20 * 19).contains(&ok), "{ok} of {all} were let in");
 }
 
-struct Bearer {
+pub(crate) struct Bearer {
     credentials: Vec<Credential>,
     keys: Vec<DocumentWrite>,
 }
@@ -35,7 +35,7 @@ struct Credential {
 }
 
 impl Bearer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut credentials = Vec::new();
         let mut keys = Vec::new();
         let mut key = |name, number, good, roles: &[&str], set: fn(&mut StoredKey)| {

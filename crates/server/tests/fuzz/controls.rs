@@ -1,16 +1,20 @@
 //! What the harness must catch, planted: otherwise it shows nothing.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 use tonic::Status;
-use tower::service_fn;
+use tower::{ServiceExt, service_fn};
 
+use crate::bearer::Bearer;
 use crate::input::Input;
 use crate::judge::judge;
-use crate::rig::Rig;
+use crate::rig::{App, Rig};
+use crate::run::Target;
 
 /// What is said of an input that `planted` answers in the server's place.
 fn caught<F>(planted: impl Fn(Request<Body>) -> F) -> String
@@ -92,12 +96,50 @@ fn a_refusal_that_stores_something_is_caught() {
         let request = Input::parse(
             "POST /api/v1/operations\nhost: localhost\ncontent-type: application/json\n\n{\"kind\":\"a\"}",
         );
-        let created = tower::ServiceExt::oneshot(rig.app(), request.request(std::sync::Arc::default()).unwrap()).await;
+        let created = rig.app().oneshot(request.request(Arc::default()).unwrap()).await;
         assert_eq!(created.unwrap().status(), 200);
         let none = "GET /operations/none\nhost: localhost";
-        let refused = Input::parse(none).request(std::sync::Arc::default()).unwrap();
-        tower::ServiceExt::oneshot(rig.app(), refused).await.unwrap()
+        let refused = Input::parse(none).request(Arc::default()).unwrap();
+        rig.app().oneshot(refused).await.unwrap()
     };
     let caught = caught_at(&rig, planted);
     assert!(caught.ends_with("by a call that was answered NEVER_EXISTED"), "{caught}");
+}
+
+/// What is said of a create by somebody whose key was revoked, where `planted` stands before the server.
+fn caught_letting_in<F>(planted: impl Fn(App, Request<Body>) -> F) -> String
+where
+    F: Future<Output = Response<Body>>,
+{
+    let mut target = Bearer::new();
+    let rig = target.begin();
+    let create = "POST /api/v1/operations\nhost: localhost\ncontent-type: application/json";
+    let input = target.kept(&rig, &format!("{create}\nauthorization: Bearer {{revoked}}\n\n{{\"kind\":\"a\"}}"), 0);
+    let service = service_fn(|request| {
+        let answer = planted(rig.app(), request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let answer = rig.call_of(service, &input).unwrap();
+    target.judge(&input, &answer, &judge(&input, &answer).unwrap()).unwrap_err()
+}
+
+#[test]
+fn a_stranger_who_is_let_in_is_caught() {
+    let admin = Bearer::new().kept(&Rig::new(), "GET /\nauthorization: Bearer {admin}", 0);
+    let admin = http::HeaderValue::from_bytes(admin.get("authorization").unwrap()).unwrap();
+    let caught = caught_letting_in(|app, mut request| {
+        request.headers_mut().insert("authorization", admin.clone());
+        async { app.oneshot(request).await.unwrap() }
+    });
+    assert_eq!(caught, "let in: ok");
+}
+
+#[test]
+fn a_strangers_body_that_is_read_is_caught() {
+    let caught = caught_letting_in(async |app, request| {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        app.oneshot(Request::from_parts(parts, Body::from(body))).await.unwrap()
+    });
+    assert_eq!(caught, "a stranger's body was read");
 }

@@ -20,7 +20,7 @@ pub(crate) fn judge(input: &Input, answer: &Answer) -> Result<Verdict, String> {
     }
     let verdict = match answer.status.as_u16() {
         415 if is_service(input) => Ok("415".into()),
-        200 if is_grpc(input) => grpc(answer),
+        200 if is_grpc(input) => grpc(input, answer),
         _ => rest(input, answer),
     }?;
     if UNAVAILABLE.contains(&&*verdict) {
@@ -54,8 +54,8 @@ fn stored(verdict: &str, answer: &Answer) -> Result<(), String> {
     }
 }
 
-fn grpc(answer: &Answer) -> Result<Verdict, String> {
-    let Some(status) = Status::from_header_map(&answer.headers) else { return trailed(answer) };
+fn grpc(input: &Input, answer: &Answer) -> Result<Verdict, String> {
+    let Some(status) = Status::from_header_map(&answer.headers) else { return trailed(input, answer) };
     if !answer.ended_at_head || !answer.body.is_empty() {
         return Err("an error that is not Trailers-Only".into());
     }
@@ -70,7 +70,7 @@ fn grpc(answer: &Answer) -> Result<Verdict, String> {
 }
 
 /// An answer with frames: complete ones, and no bad end.
-fn trailed(answer: &Answer) -> Result<Verdict, String> {
+fn trailed(input: &Input, answer: &Answer) -> Result<Verdict, String> {
     let mut rest = &*answer.body;
     while let Some((head, behind)) = rest.split_first_chunk::<5>() {
         let length = usize::try_from(u32::from_be_bytes([head[1], head[2], head[3], head[4]])).unwrap();
@@ -86,6 +86,10 @@ fn trailed(answer: &Answer) -> Result<Verdict, String> {
         Some((trailers, Some(status))) => {
             bounded(trailers)?;
             refused(status.code())?;
+            // The library reads what it is asked while it answers.
+            if !input.path().starts_with("/grpc.reflection.") {
+                return Err(format!("an error behind an answer: {status:?}"));
+            }
             Ok(format!("{:?} behind an answer", status.code()))
         }
     }
@@ -137,8 +141,13 @@ fn error(input: &Input, answer: &Answer) -> Result<Verdict, String> {
     let error = if google { &body["error"] } else { &body };
     let code = error["code"].as_u64().ok_or_else(|| format!("no code: {body}"))?;
     let (status, internal) = (u64::from(answer.status.as_u16()), ["UNKNOWN", "INTERNAL", "DATA_LOSS"]);
-    let ours = if google { code == status } else { code < 17 && ![0, 2, 13, 15].contains(&code) };
-    if !ours || status == 500 || error["status"].as_str().is_some_and(|name| internal.contains(&name)) {
+    let by_code = |code: u64| HTTP.get(usize::try_from(code).unwrap_or(usize::MAX)) == Some(&status);
+    let ours = if google { code == status } else { by_code(code) || [405, 413, 415].contains(&status) };
+    if !ours
+        || !google && [0, 2, 13, 15].contains(&code)
+        || status == 500
+        || error["status"].as_str().is_some_and(|name| internal.contains(&name))
+    {
         return Err(format!("{status} with {body}"));
     }
     let mut info = error["details"].as_array().into_iter().flatten();
@@ -151,6 +160,8 @@ fn error(input: &Input, answer: &Answer) -> Result<Verdict, String> {
     info["reason"].as_str().map(str::to_owned).ok_or_else(|| format!("no reason: {body}"))
 }
 
+/// The HTTP status of each code.
+const HTTP: [u64; 17] = [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401];
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 const ERROR_BYTES_MAX: usize = 8_000;
 const UNAVAILABLE: &[&str] = &["OVERLOADED", "SHUTTING_DOWN", "STORE_UNAVAILABLE", "DISK_FULL"];

@@ -1,4 +1,7 @@
 //! Panics of this thread, wherever they are caught: the runtime of a target has no other thread for tasks.
+//!
+//! Sets of descriptors are read on a thread of their own, where the library that does it is known to panic at times;
+//! the server expects that, and answers.
 
 use std::cell::Cell;
 use std::sync::Once;

@@ -34,6 +34,11 @@ pub(crate) fn mutate(random: &mut Random, message: &mut Vec<u8>, other: &[u8]) {
         }
         return replace(message, (start, end), number, &inner);
     }
+    if random.one_in(2_000) {
+        // About as large as a payload may be, so that a page of them is too large.
+        let size = (1 << 20) - random.below(64);
+        return replace(message, (start, end), number, &vec![b'a'; size]);
+    }
     match random.below(8) {
         0 => drop(message.drain(start..end)),
         1 => message.extend_from_within(start..end),

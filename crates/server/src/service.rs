@@ -102,7 +102,9 @@ pub async fn router(engine: Engine, keys: Keys, settings: Settings) -> Result<Ro
     let reflection =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET);
     let reflection_v1 = reflection().build_v1().expect("the committed descriptors are checked by a test");
+    let reflection_v1 = Strict(reflection_v1.accept_compressed(Gzip));
     let reflection_v1alpha = reflection().build_v1alpha().expect("the committed descriptors are checked by a test");
+    let reflection_v1alpha = Strict(reflection_v1alpha.accept_compressed(Gzip));
 
     let path = |name: &str| format!("/{name}/{{*method}}");
     Ok(Router::new()

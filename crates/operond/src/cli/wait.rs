@@ -107,7 +107,11 @@ fn resume(ids: &[String], server: &args::Server) -> String {
         command.push_str(&format!(" --endpoint {}", text::escape(&server.endpoint)));
     }
     if let Some(ca) = &server.ca {
-        command.push_str(&format!(" --ca {}", ca.display()));
+        command.push_str(&format!(" --ca {}", text::escape(&ca.display().to_string())));
+    }
+    // The file may be told, and the credential itself never.
+    if let Some(args::Secret(token)) = server.token.as_ref().filter(|args::Secret(token)| token.starts_with('@')) {
+        command.push_str(&format!(" --token {}", text::escape(token)));
     }
     command
 }
@@ -244,7 +248,7 @@ mod tests {
         let server = |endpoint: &str, ca: Option<&str>| args::Server {
             endpoint: endpoint.into(),
             ca: ca.map(Into::into),
-            token: None,
+            token: Some("opk_secret".into()),
         };
         let ids = ["op1".to_owned(), "op2".to_owned()];
         assert_eq!(resume(&ids, &server(ENDPOINT_DEFAULT, None)), "operond wait op1 op2");
@@ -252,6 +256,8 @@ mod tests {
             resume(&ids[..1], &server("https://h:1", Some("ca.pem"))),
             "operond wait op1 --endpoint https://h:1 --ca ca.pem"
         );
+        let in_file = args::Server { token: Some("@key".into()), ..server(ENDPOINT_DEFAULT, None) };
+        assert_eq!(resume(&ids[..1], &in_file), "operond wait op1 --token @key");
     }
 
     #[test]

@@ -106,6 +106,26 @@ fn a_database_without_keys_is_not_served_before_it_is_said_where_the_first_one_g
 }
 
 #[test]
+fn where_every_key_is_lost_a_start_that_asks_nobody_makes_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite(folder.path());
+    let mut server = Asking::on(&store, &[]);
+    let lost = server.admin();
+    printed(server.http(), &lost, &["keys", "revoke", asking::id_of(&lost)]);
+    assert!(!operond(server.http(), &lost, &["whoami"]).status.success());
+    server.stop();
+
+    let mut open = Asking::on(&store, &["--insecure-no-auth"]);
+    assert_eq!(open.admin_key_file, None, "the store has had keys");
+    let key = asking::create_key(open.http(), "", &["admin", "--tenant", "*", "--role", "admin"]);
+    open.stop();
+    let server = Asking::on(&store, &[]);
+    printed(server.http(), &key, &["keys", "list"]);
+    assert!(!operond(server.http(), &lost, &["whoami"]).status.success());
+    assert!(!operond(server.http(), "", &["whoami"]).status.success());
+}
+
+#[test]
 fn of_servers_that_start_at_once_one_makes_the_first_key_and_no_other_file_is_left() {
     for round in 0..ROUNDS {
         let store = migrated(Cluster::shared(Kind::Fast));

@@ -9,6 +9,7 @@ use crate::support::Server;
 mod cli;
 mod first_key;
 mod listeners;
+mod sdk;
 mod text;
 mod two_servers;
 

@@ -82,10 +82,9 @@ impl Asking {
         self.urls.iter().find(|url| url.starts_with("http://")).unwrap()
     }
 
-    /// `HOST:PORT` of the first address with TLS, by a name that is in the certificate.
-    pub(crate) fn tls(&self) -> String {
-        let url = self.urls.iter().find(|url| url.starts_with("https://")).unwrap();
-        url.replace("https://127.0.0.1", "localhost")
+    /// `HOST:PORT` of the first address with TLS.
+    pub(crate) fn tls(&self) -> &str {
+        self.urls.iter().find_map(|url| url.strip_prefix("https://")).unwrap()
     }
 
     /// Makes a key for `name`, as `operond keys create` does.

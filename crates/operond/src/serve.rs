@@ -115,7 +115,7 @@ fn check(listen: &Listen, args: &args::Serve) -> Result<()> {
 /// The address that callers are told: with TLS, if there is one.
 fn public(listens: &[Listen], addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let public = listens.iter().zip(addresses).filter(|(listen, _)| listen.planes.meet(Planes::PUBLIC));
-    public.map(|(_, address)| *address).last()
+    public.map(|(_, address)| *address).next_back()
 }
 
 /// A server that is ready to answer.

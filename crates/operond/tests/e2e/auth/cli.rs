@@ -50,11 +50,11 @@ fn a_revoked_key_is_good_for_nothing_and_is_seen_to_be() {
     for _ in 0..2 {
         let revoked = operond(server.http(), &admin, &["keys", "revoke", id_of(&key)]);
         assert!(revoked.status.success() && stderr(&revoked).contains(id_of(&key)), "{revoked:?}");
-        refused(operond(server.http(), &key, &["list"]), 1, "the API key was revoked");
+        refused(&operond(server.http(), &key, &["list"]), 1, "the API key was revoked");
     }
     let row = printed(server.http(), &admin, &["keys", "list"]);
     assert!(row.lines().any(|line| line.contains(id_of(&key)) && line.contains("revoked 20")), "{row}");
-    refused(operond(server.http(), &admin, &["keys", "revoke", "0123456789abcdef"]), 4, "there is no key");
+    refused(&operond(server.http(), &admin, &["keys", "revoke", "0123456789abcdef"]), 4, "there is no key");
 }
 
 #[test]
@@ -65,12 +65,12 @@ fn a_key_expires() {
     let key = create_key(server.http(), &admin, &make);
     printed(server.http(), &key, &["list"]);
     soon("it expires", || !operond(server.http(), &key, &["list"]).status.success());
-    refused(operond(server.http(), &key, &["list"]), 1, "the API key has expired");
+    refused(&operond(server.http(), &key, &["list"]), 1, "the API key has expired");
     let row = printed(server.http(), &admin, &["keys", "list"]);
     assert!(row.lines().any(|line| line.contains(id_of(&key)) && line.contains("expired 20")), "{row}");
     for (wrong, says) in [("0s", "lifetime"), ("4000d", "lifetime"), ("soon", "no unit")] {
         let make = ["keys", "create", "x", "--tenant", "acme", "--role", "viewer", "--expires", wrong];
-        refused(operond(server.http(), &admin, &make), 2, says);
+        refused(&operond(server.http(), &admin, &make), 2, says);
     }
 }
 
@@ -89,10 +89,10 @@ fn who_is_not_known_or_may_not_is_told_what_to_do() {
         for arguments in [&["list"][..], &["create", "k"], &["whoami"], &["wait", "op1"], &["watch", "op1"]] {
             let output = call(token, arguments);
             assert!(stderr(&output).contains("\n  --token (or OPEROND_TOKEN) says who you are"), "{output:?}");
-            refused(output, 1, says);
+            refused(&output, 1, says);
         }
         let exec = ["worker", "exec", "--kind", "k", "--", "true"];
-        refused(call(token, &exec), 1, says);
+        refused(&call(token, &exec), 1, says);
     }
     for (token, arguments, says) in [
         (&viewer, &["create", "k"][..], "Create takes one of the roles producer, admin"),
@@ -104,7 +104,7 @@ fn who_is_not_known_or_may_not_is_told_what_to_do() {
     ] {
         let output = call(token, arguments);
         assert!(stderr(&output).contains("`operond whoami` says"), "{output:?}");
-        refused(output, 1, says);
+        refused(&output, 1, says);
     }
     // What nobody has to be asked for.
     printed(server.http(), &viewer, &["kinds", "list"]);
@@ -126,9 +126,9 @@ fn a_token_is_taken_from_the_command_line_a_file_or_the_environment() {
     }
     printed(server.http(), &admin, &["whoami"]);
     printed(server.http(), &at, &["whoami"]);
-    refused(operond(server.http(), "@/nowhere/key", &["whoami"]), 1, "cannot read the token in /nowhere/key");
-    refused(operond(server.http(), "", &["whoami", "--token", ""]), 2, "the token is empty");
-    refused(operond(server.http(), "opk_a\u{7}b", &["whoami"]), 2, "characters that no token has");
+    refused(&operond(server.http(), "@/nowhere/key", &["whoami"]), 1, "cannot read the token in /nowhere/key");
+    refused(&operond(server.http(), "", &["whoami", "--token", ""]), 2, "the token is empty");
+    refused(&operond(server.http(), "opk_a\u{7}b", &["whoami"]), 2, "characters that no token has");
     let help = operond(server.http(), &admin, &["whoami", "--help"]);
     assert!(!String::from_utf8_lossy(&help.stdout).contains(secret_of(&admin)), "{help:?}");
 }
@@ -156,6 +156,23 @@ fn a_producer_creates_and_waits_while_a_worker_carries_out_and_a_viewer_watches(
 }
 
 #[test]
+fn a_worker_whose_key_is_revoked_ends_and_its_operation_goes_to_another() {
+    let server = Asking::start(&[]);
+    let admin = server.admin();
+    let worker = server.key(&admin, "worker", "acme", "worker");
+    let id = printed(server.http(), &admin, &["create", "k", "-o", "id"]);
+    // Heartbeats are a fraction of the lease apart.
+    let exec = ["worker", "exec", "--kind", "k", "--lease", "3s", "--", "sleep", "600"];
+    let mut exec = client(server.http(), &worker, &exec).stderr(Stdio::piped()).spawn().unwrap();
+    let state = || json(&printed(server.http(), &admin, &["get", id.trim(), "-o", "jsonl"]))["state"].clone();
+    soon("the worker has it", || state() == "RUNNING");
+    printed(server.http(), &admin, &["keys", "revoke", id_of(&worker)]);
+    soon("the worker ends", || exec.try_wait().unwrap().is_some());
+    refused(&exec.wait_with_output().unwrap(), 1, "error: the API key was revoked");
+    soon("the lease lapses", || state() == "QUEUED");
+}
+
+#[test]
 fn who_stops_waiting_is_told_the_file_of_the_token_and_never_the_token() {
     let server = Asking::start(&[]);
     let key = server.admin();
@@ -172,7 +189,7 @@ fn who_stops_waiting_is_told_the_file_of_the_token_and_never_the_token() {
 
 /// It ended so, saying this, and printed nothing.
 #[track_caller]
-fn refused(output: Output, code: i32, says: &str) {
+fn refused(output: &Output, code: i32, says: &str) {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     assert!(stderr(&output).contains(says), "{says}: {output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");

@@ -7,6 +7,7 @@ use std::path::Path;
 use operond_store_postgres::cluster::{Cluster, Kind};
 
 use crate::support::asking::{self, Asking, operond, printed, secret_of, sqlite};
+use crate::support::command;
 use crate::support::served::{ended, migrated};
 
 #[test]
@@ -123,6 +124,25 @@ fn where_every_key_is_lost_a_start_that_asks_nobody_makes_one() {
     printed(server.http(), &key, &["keys", "list"]);
     assert!(!operond(server.http(), &lost, &["whoami"]).status.success());
     assert!(!operond(server.http(), "", &["whoami"]).status.success());
+}
+
+#[test]
+fn keys_move_with_their_store_and_no_other_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, database) = (sqlite(folder.path()), migrated(Cluster::shared(Kind::Fast)));
+    let mut server = Asking::on(&file, &[]);
+    let admin = server.admin();
+    let [good, revoked] = ["good", "revoked"].map(|name| server.key(&admin, name, "acme", "viewer"));
+    printed(server.http(), &admin, &["keys", "revoke", asking::id_of(&revoked)]);
+    server.stop();
+    let copied = ended(command().args(["copy", "--from", &file, "--to", &database]));
+    assert!(copied.status.success(), "{copied:?}");
+
+    let server = Asking::on(&database, &[]);
+    assert_eq!(server.admin_key_file, None);
+    printed(server.http(), &admin, &["keys", "list"]);
+    printed(server.http(), &good, &["list"]);
+    assert!(!operond(server.http(), &revoked, &["list"]).status.success());
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Addresses of their own for workers and for administration take those calls away from the public one.
 
+use std::process::Stdio;
+
 use operond_proto::operond::v1::keys_client::KeysClient;
 use operond_proto::operond::v1::{ListKeysRequest, WhoAmIRequest};
+use rustix::process::{Pid, Signal, kill_process};
 use tonic::body::Body;
 use tonic::{Code, Request, Status};
 use tower::ServiceExt;
 
 use crate::auth::Identity;
-use crate::support::asking::{Asking, operond, printed, sqlite};
+use crate::support::asking::{Asking, client, operond, printed, sqlite};
 use crate::support::{channel, claim, create, http, operations, work};
 
 /// Three plaintext addresses: the public one, the workers', the administration's.
@@ -89,6 +92,14 @@ fn commands_are_given_the_address_that_serves_them() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("Claim is not served at this address"), "{refused:?}");
     let refused = operond(&worker, &key, &["create", "k"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("Create is not served at this address"), "{refused:?}");
+
+    // A worker needs no other address than its own, and a producer none but the public one.
+    let exec = ["worker", "exec", "--kind", "shout", "--", "tr", "a-z", "A-Z"];
+    let mut exec = client(&worker, &key, &exec).stderr(Stdio::null()).spawn().unwrap();
+    let create = operond(&public, &key, &["create", "shout", "--input", r#""hello""#, "--wait", "-o", "json"]);
+    kill_process(Pid::from_child(&exec), Signal::TERM).unwrap();
+    crate::auth::soon("the worker ends", || exec.try_wait().unwrap().is_some_and(|status| status.success()));
+    assert!(String::from_utf8_lossy(&create.stdout).contains("HELLO"), "{create:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //
 // Gets the operation ID and waits for it. Prints `waiting` once it has seen that the operation is not done, and `done
 // TEXT` when it has got its result, a text. When the server refuses the call, now or while it waits, prints `refused
-// CODE` and the error's class. Finding the endpoints is possible without a token.
+// CODE` and the error's class. An empty TOKEN means that none is sent. Finding the endpoints is possible without a token.
 
 'use strict';
 
@@ -44,7 +44,7 @@ async function yandex(endpoint, ca, token, operationId) {
 async function google(endpoint, ca, token, operationId) {
   const gax = require('google-gax');
   const [servicePath, port] = endpoint.split(':');
-  const auth = new gax.googleAuthLibrary.OAuth2Client();
+  const auth = new gax.googleAuthLibrary[token ? 'OAuth2Client' : 'PassThroughClient']();
   auth.setCredentials({ access_token: token });
   const { credentials } = gax.grpc;
   // As the library itself makes them, but for the authority.

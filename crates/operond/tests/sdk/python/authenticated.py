@@ -4,7 +4,7 @@
 
 Gets the operation ID and waits for it. Prints `waiting` once it has seen that the operation is not done, and `done
 TEXT` when it has got its result, a text. When the server refuses the call, now or while it waits, prints `refused CODE`
-and the exception's class. Finding the endpoints is possible without a token: an SDK does it before it has one.
+and the exception's class. An empty TOKEN means that none is sent. Finding the endpoints is possible without a token: an SDK does it before it has one.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import grpc
 from google.api_core import exceptions, operation, operations_v1
 from google.api_core.future import polling
 from google.api_core.operations_v1.transports.rest import OperationsRestTransport
+from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.oauth2.credentials import Credentials
 from google.protobuf.struct_pb2 import Struct
@@ -44,6 +45,13 @@ def yandex(endpoint, ca, token, operation_id):
     if endpoint.rpartition(":")[2] not in ports:
         raise AssertionError(f"{endpoint} is not among {endpoints}")
 
+    if not token:
+        # The SDK itself cannot be had without a token: this is the channel below it.
+        with grpc.secure_channel(
+            endpoint, grpc.ssl_channel_credentials(root_certificates)
+        ) as channel:
+            stub = OperationServiceStub(channel)
+            return stub.Get(GetOperationRequest(operation_id=operation_id))
     sdk = SDK(iam_token=token, endpoint=endpoint, root_certificates=root_certificates)
     first = sdk.client(OperationServiceStub).Get(GetOperationRequest(operation_id=operation_id))
     print("waiting", flush=True)
@@ -56,14 +64,18 @@ def yandex(endpoint, ca, token, operation_id):
 def google_grpc(endpoint, ca, token, operation_id):
     with open(ca, "rb") as file:
         tls = grpc.ssl_channel_credentials(file.read())
-    credentials = grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials(token))
+    credentials = tls
+    if token:
+        call = grpc.access_token_call_credentials(token)
+        credentials = grpc.composite_channel_credentials(tls, call)
     client = operations_v1.OperationsClient(grpc.secure_channel(endpoint, credentials))
     return google(client, f"operations/{operation_id}")
 
 
 def google_rest(endpoint, ca, token, operation_id):
     os.environ["REQUESTS_CA_BUNDLE"] = ca
-    rest = OperationsRestTransport(host=f"https://{endpoint}", credentials=Credentials(token=token))
+    credentials = Credentials(token=token) if token else AnonymousCredentials()
+    rest = OperationsRestTransport(host=f"https://{endpoint}", credentials=credentials)
     client = operations_v1.AbstractOperationsClient(transport=rest)
     return google(client, f"shops/7/operations/{operation_id}")
 

@@ -1,9 +1,9 @@
 //! What the libraries see of a server that asks who they are.
 //!
 //! Gets an operation and waits for it: prints `waiting` once it is seen not to be done, `done TEXT` when there is a
-//! result, a text, and `refused CODE` when the server refuses the call, now or while it waits.
+//! result, a text, and `refused CODE` when the server refuses the call, now or while it waits. An empty token means that none is sent.
 
-use google_cloud_auth::credentials::{CacheableResource, Credentials, CredentialsProvider, EntityTag};
+use google_cloud_auth::credentials::{CacheableResource, Credentials, CredentialsProvider, EntityTag, anonymous};
 use google_cloud_auth::errors::CredentialsError;
 use google_cloud_gax::error::Error;
 use google_cloud_gax::options::RequestOptionsBuilder;
@@ -15,7 +15,10 @@ use http::{Extensions, HeaderMap};
 use crate::{poller, quick};
 
 pub(crate) async fn authenticated(endpoint: &str, token: &str, id: &str) {
-    let credentials = Credentials::from(Bearer::new(token));
+    let credentials = match token {
+        "" => anonymous::Builder::new().build(),
+        token => Credentials::from(Bearer::new(token)),
+    };
     let builder = Operations::builder().with_endpoint(format!("https://{endpoint}")).with_credentials(credentials);
     let client = builder.with_backoff_policy(quick()).build().await.expect("a client opens no connection yet");
     match awaited(&client, &format!("operations/{id}")).await {

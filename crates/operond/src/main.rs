@@ -11,7 +11,7 @@ mod migrate;
 mod serve;
 mod store;
 
-use std::io::{ErrorKind, stderr};
+use std::io::{ErrorKind, IsTerminal, stderr};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -26,7 +26,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let parsed = config::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let filter = EnvFilter::try_from_env("OPEROND_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).init();
+    // Colours are for people: in a file they would be in the way of whoever searches it.
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(stderr().is_terminal()).with_writer(stderr).init();
     run(parsed).unwrap_or_else(|error| fail(&error).into())
 }
 

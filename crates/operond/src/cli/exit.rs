@@ -99,6 +99,9 @@ pub(crate) fn advice(error: &anyhow::Error) -> Option<&'static str> {
         Error::Rejected(rejection) if rejection.code == Code::Unauthenticated => {
             Some("--token (or OPEROND_TOKEN) says who you are; the first key is in the file that `operond serve` named")
         }
+        Error::Rejected(rejection) if rejection.code == Code::PermissionDenied => {
+            Some("`operond whoami` says who you are and what you may do; an admin can make a key that may do more")
+        }
         _ => None,
     }
 }

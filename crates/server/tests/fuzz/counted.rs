@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use operond_core::OperationId;
+use operond_core::{OperationId, Scope};
 use operond_store::{
     Accepted, Answer, Applied, Batch, Clock, Collection, Count, CountQuery, Document, DocumentWrite, ListQuery, Lookup,
     MemoryStore, Page, Properties, Request, Stale, Store,
@@ -85,8 +85,8 @@ impl Store for Counted {
         })
     }
 
-    fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
-        self.inner.get(id)
+    fn get(&self, scope: &Scope, id: &OperationId) -> Answer<'_, Lookup> {
+        self.inner.get(scope, id)
     }
 
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {

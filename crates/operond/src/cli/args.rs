@@ -205,6 +205,9 @@ pub(crate) struct Create {
     /// What it does, for people
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) description: String,
+    /// Whose it is; your own tenant's unless said
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
     /// A mark to find it by; may be given many times
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,

@@ -104,7 +104,9 @@ impl Shared {
             return Ok(Shown::Identity(verified));
         }
         let Some(tokens) = &self.tokens else {
-            return Err(unauthenticated("the credential is no API key, and this server believes no issuer of tokens"));
+            return Err(unauthenticated(
+                "the credential is neither an API key nor a token of an issuer that this server believes",
+            ));
         };
         match tokens.verify(credential) {
             Verdict::Identity(identity) => Ok(Shown::Identity(Arc::new(identity))),

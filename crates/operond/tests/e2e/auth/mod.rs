@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use crate::support::Server;
 
+mod certificate;
 mod cli;
 mod first_key;
 mod listeners;

@@ -2,14 +2,18 @@
 
 use std::convert::Infallible;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, Bytes};
 use http::{HeaderValue, Request, StatusCode};
 use http_body::Frame;
-use operond_server::auth::Audit;
+use operond_server::auth::{Audit, CertificateRule, Certificates, Planes, Role, Roles};
+use operond_server::net::Peer;
+use operond_server::tls::{ClientCertificate, SanName};
 use operond_store::Collection;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -416,4 +420,43 @@ impl Write for Page {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b46_a_certificate_alone_cancels_nothing_over_get() {
+    let (faces, admin) = Faces::asking().await;
+    let rule = CertificateRule {
+        name: "ops.example".parse().unwrap(),
+        principal: None,
+        tenant: None,
+        roles: Roles::of(&[Role::Operator]),
+        kinds: None,
+    };
+    let faces = faces.recognising(Certificates::new(vec![rule]));
+    let made = faces.rest_as(&admin, "POST /api/v1/operations", r#"{"kind": "k"}"#).await.ok();
+    let id = made["id"].as_str().unwrap();
+    let shown = |line: &str| {
+        let mut asked = request(line, &[], "");
+        let certificate = ClientCertificate {
+            names: vec![SanName::Dns("ops.example".into())],
+            fingerprint: "f".into(),
+            expires: SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40),
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        asked.extensions_mut().insert(Peer {
+            address,
+            tls: true,
+            planes: Planes::ALL,
+            certificate: Some(Arc::new(certificate)),
+        });
+        asked
+    };
+    for line in [format!("GET /operations/{id}:cancel"), format!("GET /operations/{id}%3Acancel")] {
+        let refused = read(faces.call(shown(&line)).await).await;
+        assert_eq!((refused.status, refused.reason()), (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"), "{line}");
+    }
+    read(faces.call(shown(&format!("GET /operations/{id}"))).await).await.ok();
+    assert_eq!(faces.rows().await.len(), 1);
+    let cancelled = read(faces.call(shown(&format!("POST /operations/{id}:cancel"))).await).await.ok();
+    assert_eq!(cancelled["done"], true);
 }

@@ -15,7 +15,7 @@ use operond_proto::operond::v1::operations_client::OperationsClient;
 use operond_proto::operond::v1::work_client::WorkClient;
 use operond_proto::operond::v1::{Claim, ClaimRequest, CreateRequest, Operation};
 use operond_proto::yandex::cloud::operation::operation_service_client::OperationServiceClient;
-use operond_server::auth::{Audit, Auth, Keys};
+use operond_server::auth::{Audit, Auth, Certificates, Keys};
 use operond_server::http::{GuardOptions, Layered, audited, layers};
 use operond_server::{Health, Settings, router};
 use operond_store::{Clock, ListQuery, MemoryStore, Order, Store};
@@ -102,6 +102,16 @@ impl Faces {
     /// Other faces of the same engine, which ask for what keys are stored.
     pub(crate) fn asking_anew(&self) -> Self {
         self.asking_for_keys(None)
+    }
+
+    /// The same, which knows these certificates, too.
+    pub(crate) fn recognising(mut self, certificates: Certificates) -> Self {
+        let keys = keys(&self.engine);
+        let router = router(self.engine.clone(), keys.clone(), Settings::new(ADVERTISED));
+        let router = router.now_or_never().expect("no store is waited for").unwrap();
+        let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
+        self.app = layers(router, &guards, Some(Auth::new(keys).recognising(certificates)));
+        self
     }
 
     fn asking_for_keys(&self, audit: Option<&Audit>) -> Self {

@@ -50,7 +50,7 @@ impl Counted {
         self.last.lock().unwrap().clone()
     }
 
-    /// Ids by counting instead of by chance, so that inputs with ids in them come again.
+    /// Ids and leases by counting instead of by chance, so that inputs with those in them come again.
     fn with_known_ids(&self, batch: Arc<Batch>) -> Arc<Batch> {
         if !batch.requests.iter().any(|request| matches!(request, Request::Create(_))) {
             return batch;
@@ -61,6 +61,9 @@ impl Counted {
                 let number = self.ids.fetch_add(1, Ordering::Relaxed).to_le_bytes();
                 create.entropy.fill(0);
                 create.entropy[..number.len()].copy_from_slice(&number);
+                if let Some(claim) = &mut create.new.claim {
+                    claim.secret.0.fill(number[0]);
+                }
             }
         }
         Arc::new(batch)
@@ -79,9 +82,13 @@ impl Counted {
 impl Store for Counted {
     fn update(&self, batch: Arc<Batch>) -> Answer<'_, Applied> {
         Box::pin(async {
+            // What is due is settled whatever becomes of the commands (CONTRACT §3): that is not their doing.
+            let due = Batch { requests: vec![Request::Settle(DUE_MAX)] };
+            let mut changed = self.inner.update(Arc::new(due)).await?.changed;
             let applied = self.inner.update(self.with_known_ids(batch)).await?;
             self.note(&applied);
-            Ok(applied)
+            changed.extend(applied.changed);
+            Ok(Applied { changed, ..applied })
         })
     }
 
@@ -125,3 +132,6 @@ impl Store for Counted {
         self.inner.close()
     }
 }
+
+/// More than there are operations.
+const DUE_MAX: usize = 10_000;

@@ -45,7 +45,7 @@ impl Counted {
         Writes { created: take(&self.created), written: take(&self.written) }
     }
 
-    /// The operation that was changed last.
+    /// The operation that was changed last; the newest of those that were changed together.
     pub(crate) fn last(&self) -> Option<OperationId> {
         self.last.lock().unwrap().clone()
     }
@@ -73,8 +73,9 @@ impl Counted {
         let new = |reply: &&_| matches!(reply, Ok(Accepted::Created { repeated: false, .. }));
         self.created.fetch_add(applied.replies.iter().filter(new).count(), Ordering::Relaxed);
         self.written.fetch_add(applied.changed.len(), Ordering::Relaxed);
-        if let Some(changed) = applied.changed.last() {
-            *self.last.lock().unwrap() = Some(changed.operation.id.clone());
+        // They come in the order of a map.
+        if let Some(id) = applied.changed.iter().map(|changed| &changed.operation.id).max() {
+            *self.last.lock().unwrap() = Some(id.clone());
         }
     }
 }

@@ -11,10 +11,12 @@ use tonic::Status;
 use tower::{ServiceExt, service_fn};
 
 use crate::bearer::Bearer;
+use crate::grpc::Grpc;
 use crate::input::Input;
 use crate::judge::judge;
+use crate::rest::Rest;
 use crate::rig::{App, Rig};
-use crate::run::Target;
+use crate::run::{Target, inputs_of};
 
 /// What is said of an input that `planted` answers in the server's place.
 fn caught<F>(planted: impl Fn(Request<Body>) -> F) -> String
@@ -142,4 +144,12 @@ fn a_strangers_body_that_is_read_is_caught() {
         app.oneshot(Request::from_parts(parts, Body::from(body))).await.unwrap()
     });
     assert_eq!(caught, "a stranger's body was read");
+}
+
+#[test]
+fn a_seed_brings_the_same_inputs_back() {
+    assert_eq!(inputs_of(Grpc::new(), 1, 500), inputs_of(Grpc::new(), 1, 500));
+    assert_eq!(inputs_of(Rest, 1, 500), inputs_of(Rest, 1, 500));
+    assert_eq!(inputs_of(Bearer::new(), 1, 500), inputs_of(Bearer::new(), 1, 500));
+    assert_ne!(inputs_of(Rest, 1, 10), inputs_of(Rest, 2, 10));
 }

@@ -45,12 +45,12 @@ impl Counted {
         Writes { created: take(&self.created), written: take(&self.written) }
     }
 
-    /// The operation that was changed last.
+    /// The operation that was changed last; the newest of those that were changed together.
     pub(crate) fn last(&self) -> Option<OperationId> {
         self.last.lock().unwrap().clone()
     }
 
-    /// Ids by counting instead of by chance, so that inputs with ids in them come again.
+    /// Ids and leases by counting instead of by chance, so that inputs with those in them come again.
     fn with_known_ids(&self, batch: Arc<Batch>) -> Arc<Batch> {
         if !batch.requests.iter().any(|request| matches!(request, Request::Create(_))) {
             return batch;
@@ -61,6 +61,9 @@ impl Counted {
                 let number = self.ids.fetch_add(1, Ordering::Relaxed).to_le_bytes();
                 create.entropy.fill(0);
                 create.entropy[..number.len()].copy_from_slice(&number);
+                if let Some(claim) = &mut create.new.claim {
+                    claim.secret.0.fill(number[0]);
+                }
             }
         }
         Arc::new(batch)
@@ -70,8 +73,9 @@ impl Counted {
         let new = |reply: &&_| matches!(reply, Ok(Accepted::Created { repeated: false, .. }));
         self.created.fetch_add(applied.replies.iter().filter(new).count(), Ordering::Relaxed);
         self.written.fetch_add(applied.changed.len(), Ordering::Relaxed);
-        if let Some(changed) = applied.changed.last() {
-            *self.last.lock().unwrap() = Some(changed.operation.id.clone());
+        // They come in the order of a map.
+        if let Some(id) = applied.changed.iter().map(|changed| &changed.operation.id).max() {
+            *self.last.lock().unwrap() = Some(id.clone());
         }
     }
 }
@@ -79,9 +83,13 @@ impl Counted {
 impl Store for Counted {
     fn update(&self, batch: Arc<Batch>) -> Answer<'_, Applied> {
         Box::pin(async {
+            // What is due is settled whatever becomes of the commands (CONTRACT §3): that is not their doing.
+            let due = Batch { requests: vec![Request::Settle(DUE_MAX)] };
+            let mut changed = self.inner.update(Arc::new(due)).await?.changed;
             let applied = self.inner.update(self.with_known_ids(batch)).await?;
             self.note(&applied);
-            Ok(applied)
+            changed.extend(applied.changed);
+            Ok(Applied { changed, ..applied })
         })
     }
 
@@ -125,3 +133,6 @@ impl Store for Counted {
         self.inner.close()
     }
 }
+
+/// More than there are operations.
+const DUE_MAX: usize = 10_000;

@@ -29,7 +29,7 @@ fn the_corpus_asks_every_method_there_is() {
     }
 }
 
-struct Grpc {
+pub(crate) struct Grpc {
     methods: Vec<MethodDescriptor>,
     words: Vec<String>,
     /// Bytes that become many more when they are unpacked.
@@ -37,7 +37,7 @@ struct Grpc {
 }
 
 impl Grpc {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let sets = [
             FILE_DESCRIPTOR_SET,
             tonic_health::pb::FILE_DESCRIPTOR_SET,

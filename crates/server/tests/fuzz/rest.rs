@@ -36,7 +36,7 @@ fn the_corpus_asks_every_path_there_is() {
     assert!(missing.is_empty(), "{missing:?} are asked by no file");
 }
 
-struct Rest;
+pub(crate) struct Rest;
 
 impl Target for Rest {
     const FOLDER: &'static str = "rest";

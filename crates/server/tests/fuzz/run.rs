@@ -70,6 +70,19 @@ fn tried<T: Target>(target: &T, rig: &Rig, input: &Input) -> Result<Verdict, Str
     Ok(verdict)
 }
 
+/// What a seed makes, in words, while its inputs are tried.
+pub(crate) fn inputs_of<T: Target>(mut target: T, seed: u64, inputs: usize) -> Vec<String> {
+    let (rig, mut random) = (target.begin(), Random::new(seed));
+    let kept: Vec<_> =
+        corpus(T::FOLDER).iter().zip(0..).map(|((_, text), index)| target.kept(&rig, text, index)).collect();
+    let made = |_| {
+        let input = target.fresh(&mut random, &rig, &kept);
+        tried(&target, &rig, &input).unwrap();
+        input.to_string()
+    };
+    (0..inputs).map(made).collect()
+}
+
 /// The names and texts of the files in a folder, each text once.
 pub(crate) fn corpus(folder: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(folder);

@@ -25,7 +25,7 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use crate::error::ApiError;
 use crate::grpc::Strict;
 use crate::health::{Health, HealthService};
-use crate::http::Deadline;
+use crate::http::{Deadline, hold};
 use crate::json::Types;
 use crate::kinds::Kinds;
 use crate::types::{Registry, TypesError};
@@ -171,8 +171,12 @@ pub(crate) struct Hold<'a> {
     pub(crate) deadline: Option<&'a Deadline>,
 }
 
-/// `wait`, cut so that a call with this deadline answers a little before it. Such a call is not cut off.
+/// `wait`, cut so that a call with this deadline answers a little before it. Such a call is not cut off, and while it
+/// waits it is not counted among those that are carried out.
 pub(crate) fn until(wait: Duration, deadline: Option<&Deadline>) -> Duration {
+    if !wait.is_zero() {
+        hold();
+    }
     match deadline {
         Some(deadline) if !wait.is_zero() => {
             deadline.answer_myself();

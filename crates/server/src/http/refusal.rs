@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -56,6 +57,7 @@ struct Parts {
     message: Cow<'static, str>,
     metadata: Vec<(&'static str, String)>,
     allow: Option<HeaderValue>,
+    retry_after: Option<u64>,
 }
 
 impl Refusal {
@@ -64,7 +66,7 @@ impl Refusal {
     #[must_use]
     pub fn new(code: Code, status: StatusCode, reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
-        Self(Box::new(Parts { code, status, reason, message, metadata: Vec::new(), allow: None }))
+        Self(Box::new(Parts { code, status, reason, message, metadata: Vec::new(), allow: None, retry_after: None }))
     }
 
     /// Adds an entry to the metadata of the ErrorInfo.
@@ -78,6 +80,13 @@ impl Refusal {
     #[must_use]
     pub(super) fn allow(mut self, methods: &'static str) -> Self {
         self.0.allow = Some(HeaderValue::from_static(methods));
+        self
+    }
+
+    /// Adds when the client may come back, in seconds.
+    #[must_use]
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+        self.0.retry_after = Some(seconds);
         self
     }
 
@@ -110,21 +119,28 @@ impl Refusal {
     pub fn into_response(self, form: Form, id: &RequestId) -> Response<Body> {
         tracing::debug!(code = ?self.code(), reason = self.reason(), request_id = id.as_str(), "call refused");
         match form {
-            Form::Grpc => self.grpc(id),
+            Form::Grpc => self.into_status(Some(id)).into_http(),
             Form::Rest | Form::Google => self.rest(form, id),
         }
     }
 
-    fn grpc(self, id: &RequestId) -> Response<Body> {
-        let Parts { code, reason, message, metadata, .. } = *self.0;
+    /// For a gRPC call.
+    pub(super) fn into_status(self, id: Option<&RequestId>) -> Status {
+        let Parts { code, reason, message, metadata, retry_after, .. } = *self.0;
         let metadata: HashMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let mut details = ErrorDetails::new();
-        details.set_request_info(id.as_str(), "").set_error_info(reason, ERROR_DOMAIN, metadata);
-        Status::with_error_details(code, message, details).into_http()
+        details.set_error_info(reason, ERROR_DOMAIN, metadata);
+        if let Some(id) = id {
+            details.set_request_info(id.as_str(), "");
+        }
+        if let Some(seconds) = retry_after {
+            details.set_retry_info(Some(Duration::from_secs(seconds)));
+        }
+        Status::with_error_details(code, message, details)
     }
 
     fn rest(self, form: Form, id: &RequestId) -> Response<Body> {
-        let Parts { code, status, reason, message, metadata, allow } = *self.0;
+        let Parts { code, status, reason, message, metadata, allow, retry_after } = *self.0;
         let mut info = json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": reason,
@@ -137,7 +153,11 @@ impl Refusal {
             "@type": "type.googleapis.com/google.rpc.RequestInfo",
             "requestId": id.as_str(),
         });
-        let error = json!({ "code": i32::from(code), "message": message, "details": [request_info, info] });
+        let mut details = vec![request_info, info];
+        details.extend(retry_after.map(
+            |seconds| json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s") }),
+        ));
+        let error = json!({ "code": i32::from(code), "message": message, "details": details });
         let error = if form == Form::Google { google_envelope(status, error) } else { error };
 
         let mut response = Response::new(Body::from(error.to_string()));
@@ -145,6 +165,9 @@ impl Refusal {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(methods) = allow {
             response.headers_mut().insert(header::ALLOW, methods);
+        }
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -18,6 +18,7 @@ use operond_proto::operond::v1::types_server::{self, TypesServer};
 use operond_proto::operond::v1::work_server::{self, WorkServer};
 use operond_proto::yandex::cloud::endpoint::api_endpoint_service_server::{self, ApiEndpointServiceServer};
 use operond_proto::yandex::cloud::operation::operation_service_server::{self, OperationServiceServer};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::pb::health_server::{self, HealthServer};
@@ -28,6 +29,7 @@ use crate::health::{Health, HealthService};
 use crate::http::{Deadline, hold};
 use crate::json::Types;
 use crate::kinds::Kinds;
+use crate::listing::LISTS_MAX;
 use crate::types::{Registry, TypesError};
 use crate::wire::{self, View};
 use crate::{google, native, poll_interval, rest, yandex};
@@ -75,7 +77,8 @@ pub async fn router(engine: Engine, settings: Settings) -> Result<Router, Router
     let health = HealthService { health: settings.health.clone(), names: SERVICES };
     let types = Registry::load(engine.clone(), settings.types.clone()).await?;
     let kinds = Kinds::load(engine.clone()).await?;
-    let service = Arc::new(Service { engine, settings, types, kinds, clock: Clock::start() });
+    let service =
+        Arc::new(Service { engine, settings, types, kinds, lists: Semaphore::new(LISTS_MAX), clock: Clock::start() });
 
     macro_rules! serve {
         ($server:ident, $service:expr) => {
@@ -128,6 +131,8 @@ pub(crate) struct Service {
     pub(crate) settings: Settings,
     pub(crate) types: Registry,
     pub(crate) kinds: Kinds,
+    /// Turns for lists and counts; see [`LISTS_MAX`].
+    pub(crate) lists: Semaphore,
     clock: Clock,
 }
 

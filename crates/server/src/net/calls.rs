@@ -5,6 +5,7 @@
 //! such thing: there the whole connection is held to a pace, see [`super::paced_writes`].
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -19,9 +20,15 @@ use super::pace::{Pace, Waiting};
 
 /// How slowly a peer may take an answer: some 9 kB a second, once it keeps us waiting.
 pub(super) const ANSWER_PACE: Pace = Pace { patience: Duration::from_secs(30), bytes: 256 * 1024 };
-/// Largest piece of an answer that is handed on at a time. HTTP/2 takes whole pieces, whatever room there is: of
-/// what it has taken nothing is known any more.
+/// Largest piece of an answer that is handed on at a time. HTTP takes whole pieces, whatever room there is: of what
+/// it has taken nothing is known any more.
 const PIECE_BYTES: usize = 16 * 1024;
+/// Bytes of large answers at a time that wait for their peers, in the whole server: as many lists as are carried out
+/// at a time, each as large as an answer may be, and some more. What goes beyond is cut.
+const UNTAKEN_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// From so many bytes on an answer is large. Others are let through, or slow readers of lists could keep everybody
+/// from being answered.
+const LARGE_BYTES: usize = 64 * 1024;
 
 /// What is known of the calls of a connection.
 #[derive(Debug)]
@@ -107,34 +114,83 @@ impl Drop for Call {
     }
 }
 
+/// How much of the large answers of a server waits for its peers.
+#[derive(Clone, Debug)]
+pub(super) struct Untaken {
+    bytes: Arc<AtomicUsize>,
+    max: usize,
+}
+
+impl Default for Untaken {
+    fn default() -> Self {
+        Self::up_to(UNTAKEN_BYTES_MAX)
+    }
+}
+
+impl Untaken {
+    pub(super) fn up_to(max: usize) -> Self {
+        Self { bytes: Arc::default(), max }
+    }
+}
+
 /// An answer's body, in pieces; it tells its call when the peer is given one and when it has room for the next.
 /// It is at its end when the body is, which clients see (ARCHITECTURE "No layer touches an answer's body").
 pub(super) struct Answer {
     body: Body,
     /// What the body gave and is not handed on yet.
     rest: Bytes,
-    piece_bytes: usize,
     /// The size of the last piece.
     given: usize,
+    untaken: Untaken,
+    /// Our part of `untaken`.
+    counted: usize,
     call: Arc<Call>,
 }
 
+/// There is no memory for an answer at the moment.
+#[derive(Debug, thiserror::Error)]
+#[error("too much of large answers waits for its readers")]
+struct TooMuch;
+
 impl Answer {
-    /// Over HTTP/2, where pieces are asked for as the peer gives room.
-    pub(super) fn in_pieces(body: Body, call: Arc<Call>) -> Self {
-        Self { body, rest: Bytes::new(), piece_bytes: PIECE_BYTES, given: 0, call }
+    pub(super) fn new(body: Body, untaken: Untaken, call: Arc<Call>) -> Self {
+        Self { body, rest: Bytes::new(), given: 0, untaken, counted: 0, call }
     }
 
-    /// Over HTTP/1.1.
-    pub(super) fn whole(body: Body, call: Arc<Call>) -> Self {
-        Self { piece_bytes: usize::MAX, ..Self::in_pieces(body, call) }
-    }
-
+    /// A piece of what the body has given.
     fn give(&mut self, mut data: Bytes) -> Bytes {
-        self.rest = data.split_off(data.len().min(self.piece_bytes));
+        self.rest = data.split_off(data.len().min(PIECE_BYTES));
         self.given = data.len();
         self.call.given();
         data
+    }
+
+    /// The last piece has been taken.
+    fn taken(&mut self) {
+        let bytes = std::mem::take(&mut self.given);
+        self.call.taken(bytes);
+        self.uncount(bytes);
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), TooMuch> {
+        if bytes < LARGE_BYTES {
+            return Ok(());
+        }
+        self.counted += bytes;
+        let before = self.untaken.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > self.untaken.max { Err(TooMuch) } else { Ok(()) }
+    }
+
+    fn uncount(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.counted);
+        self.counted -= bytes;
+        self.untaken.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.uncount(self.counted);
     }
 }
 
@@ -145,13 +201,18 @@ impl http_body::Body for Answer {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
         // Who asks for more has room for what it was given.
-        this.call.taken(std::mem::take(&mut this.given));
+        this.taken();
         if !this.rest.is_empty() {
             let rest = std::mem::take(&mut this.rest);
             return Poll::Ready(Some(Ok(Frame::data(this.give(rest)))));
         }
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|data| this.give(data)))))
+        let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)?) else {
+            return Poll::Ready(None);
+        };
+        if let Some(data) = frame.data_ref() {
+            this.count(data.len()).map_err(axum::Error::new)?;
+        }
+        Poll::Ready(Some(Ok(frame.map_data(|data| this.give(data)))))
     }
 
     fn is_end_stream(&self) -> bool {

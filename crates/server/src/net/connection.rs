@@ -78,21 +78,19 @@ where
     let calls = Calls::none_yet();
     let tasks = Tasks::of(scope.clone());
     let builder = builder(tasks.clone());
-    let (arriving, begun) = (scope.arrived.clone(), Arc::clone(&calls));
+    let (arrived, untaken, begun) = (scope.arrived.clone(), scope.untaken.clone(), Arc::clone(&calls));
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let call = begun.begin();
-        let in_pieces = request.version() == Version::HTTP_2;
-        if in_pieces {
+        // HTTP/1.1 carries its calls out itself, one after another.
+        if request.version() == Version::HTTP_2 {
             tasks.next_is(&call);
         }
-        let mut request = request.map(|body| Body::new(Arriving::new(body, arriving.clone())));
+        let mut request = request.map(|body| Body::new(Arriving::new(body, arrived.clone())));
         request.extensions_mut().insert(peer);
-        let answered = service.clone().oneshot(request);
+        let (answered, untaken) = (service.clone().oneshot(request), untaken.clone());
         async move {
             let Ok(response) = answered.await;
-            Ok::<_, Infallible>(
-                response.map(|body| if in_pieces { Answer::in_pieces(body, call) } else { Answer::whole(body, call) }),
-            )
+            Ok::<_, Infallible>(response.map(|body| Answer::new(body, untaken, call)))
         }
     });
     let io = FirstBytes::within(FIRST_BYTES_TIMEOUT, PacedWrites::at(ANSWER_PACE, io));

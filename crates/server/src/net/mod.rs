@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::http::Arrived;
+use calls::Untaken;
 use room::Room;
 use seldom::Seldom;
 
@@ -142,6 +143,7 @@ impl Server {
             shutdown: shutdown.clone(),
             kill: kill.clone(),
             arrived: Arrived::default(),
+            untaken: Untaken::default(),
         };
         let room = Arc::new(Room::of_this_process());
         for bound in self.bound {
@@ -166,6 +168,7 @@ struct Scope {
     shutdown: CancellationToken,
     kill: CancellationToken,
     arrived: Arrived,
+    untaken: Untaken,
 }
 
 impl Scope {
@@ -226,7 +229,8 @@ where
                     continue;
                 };
                 let scope = scope.child();
-                let task = serve_stream(stream, address, bound.tls.clone(), service.clone(), scope.clone());
+                // In a box of its own: what wraps it would be several times its size, for every connection there is.
+                let task = Box::pin(serve_stream(stream, address, bound.tls.clone(), service.clone(), scope.clone()));
                 scope.spawn(async move {
                     task.await;
                     drop(place);

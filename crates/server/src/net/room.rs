@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Connections at a time, however many file descriptors the process may have: each costs some ten kilobytes.
+/// Connections at a time, however many file descriptors the process may have: each costs some twenty kilobytes.
 pub(super) const CONNECTIONS_MAX: usize = 10_000;
 /// Connections at a time from one address (IPv6: from one /64 network, which one subscriber has to itself).
 /// Loopback is exempt: behind it are proxies, tunnels and tests that connect for many.

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::calls::Untaken;
 use super::{Peer, Scope, connection};
 use crate::http::{Arrived, GuardOptions, layers};
 
@@ -40,12 +41,17 @@ struct Served {
 
 impl Served {
     fn new(router: Router) -> Self {
+        Self::with(router, Untaken::default())
+    }
+
+    fn with(router: Router, untaken: Untaken) -> Self {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let scope = Scope {
             tracker: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             kill: CancellationToken::new(),
             arrived: Arrived::default(),
+            untaken,
         };
         let peer = Peer { address: SocketAddr::from(([127, 0, 0, 1], 1)), tls: false };
         let service = layers(router, &GuardOptions { advertised: None });
@@ -266,5 +272,31 @@ async fn a_request_body_that_stalls_is_answered_408() {
             served.http1().await.send_request(request).await.unwrap()
         };
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::REQUEST_TIMEOUT, 10), "http2: {http2}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_answers_that_wait_for_their_readers_have_a_limit_together() {
+    const ONE: usize = 3 << 20;
+    // What fits into the window of the first is handed on.
+    const BOTH: usize = 2 * ONE - 64 * 1024;
+    for (room, whole) in [(BOTH, 2), (BOTH - 1, 1)] {
+        let untaken = Untaken::up_to(room);
+        let (mut first, mut second) = (Served::with(router(), untaken.clone()), Served::with(router(), untaken));
+        let (mut first, mut second) = (first.http2(65_535).await, second.http1().await);
+        let one = first.send_request(request("/much")).await.unwrap().into_body();
+        // A reader that waits, not so long that it is cut for it.
+        tokio::time::sleep(SECOND).await;
+        let other = match second.send_request(request("/much")).await {
+            Ok(response) => response.into_body().collect().await.is_ok(),
+            // Cut before its head was sent.
+            Err(_) => false,
+        };
+        assert_eq!(usize::from(other) + 1, whole, "room for {room} bytes");
+        assert_eq!(first.send_request(request("/")).await.unwrap().status(), StatusCode::OK, "small ones pass");
+        assert_eq!(one.collect().await.unwrap().to_bytes().len(), ONE);
+        // What was taken, and what was cut, is counted no more.
+        let again = first.send_request(request("/much")).await.unwrap().into_body();
+        assert_eq!(again.collect().await.unwrap().to_bytes().len(), ONE);
     }
 }

@@ -22,6 +22,7 @@ use operond_proto::operond::v1::work_server::{self, WorkServer};
 use operond_proto::yandex::cloud::endpoint::api_endpoint_service_server::{self, ApiEndpointServiceServer};
 use operond_proto::yandex::cloud::operation::operation_service_server::{self, OperationServiceServer};
 use operond_store::Missing;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::pb::health_server::{self, HealthServer};
@@ -30,9 +31,10 @@ use crate::auth::{Audit, Identity, Keys, Limiter, Reservation, origin};
 use crate::error::{ApiError, Reason};
 use crate::grpc::Strict;
 use crate::health::{Health, HealthService};
-use crate::http::Deadline;
+use crate::http::{Deadline, hold};
 use crate::json::Types;
 use crate::kinds::Kinds;
+use crate::listing::LISTS_MAX;
 use crate::types::{Registry, TypesError};
 use crate::wire::{self, View};
 use crate::{google, native, poll_interval, rest, yandex};
@@ -83,7 +85,8 @@ pub async fn router(engine: Engine, keys: Keys, settings: Settings) -> Result<Ro
     let health = HealthService { health: settings.health.clone(), names: SERVICES };
     let types = Registry::load(engine.clone(), settings.types.clone()).await?;
     let kinds = Kinds::load(engine.clone()).await?;
-    let service = Arc::new(Service { engine, settings, types, kinds, keys, clock: Clock::start() });
+    let (lists, clock) = (Semaphore::new(LISTS_MAX), Clock::start());
+    let service = Arc::new(Service { engine, settings, types, kinds, keys, lists, clock });
 
     macro_rules! serve {
         ($server:ident, $service:expr) => {
@@ -141,6 +144,8 @@ pub(crate) struct Service {
     pub(crate) types: Registry,
     pub(crate) kinds: Kinds,
     pub(crate) keys: Keys,
+    /// Turns for lists and counts; see [`LISTS_MAX`].
+    pub(crate) lists: Semaphore,
     clock: Clock,
 }
 
@@ -287,8 +292,12 @@ pub(crate) struct Hold<'a> {
     pub(crate) deadline: Option<&'a Deadline>,
 }
 
-/// `wait`, cut so that a call with this deadline answers a little before it. Such a call is not cut off.
+/// `wait`, cut so that a call with this deadline answers a little before it. Such a call is not cut off, and while it
+/// waits it is not counted among those that are carried out.
 pub(crate) fn until(wait: Duration, deadline: Option<&Deadline>) -> Duration {
+    if !wait.is_zero() {
+        hold();
+    }
     match deadline {
         Some(deadline) if !wait.is_zero() => {
             deadline.answer_myself();

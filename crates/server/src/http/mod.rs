@@ -1,11 +1,14 @@
 //! What every call passes before a face sees it, and every answer on its way out.
 //!
-//! In this order: request id; guards against web pages, and (where nobody is asked who they are) against other names;
-//! REST body rules; `grpc-timeout`; who calls, and whether they may. All of it is one tower service around the router, not a stack of layers:
+//! In this order: request id; a turn, if not too many calls are under way; guards against web pages, and (where nobody is
+//! asked who they are) against other names; REST body rules; `grpc-timeout`; who calls, and whether they may. All of it is one
+//! tower service around the router, not a stack of layers:
 //! it costs a call no allocation of its own, and it never touches an answer's body. The latter is a rule
 //! (CONTRACT §4 "An error is one HEADERS frame"): a body that is rebuilt loses its "already at the end", and
 //! with it clients lose the error.
 
+mod admission;
+mod arriving;
 mod authority;
 mod body;
 mod deadline;
@@ -25,9 +28,11 @@ use pin_project_lite::pin_project;
 use tonic::Code;
 use tower::Service;
 
-use crate::auth::{self, Admission, Audit, Auth, Deciding, Identity, Refused, admit};
+use crate::auth::{self, Audit, Auth, Deciding, Identity, Refused, admit};
 use crate::net::Peer;
 
+pub(crate) use admission::hold;
+pub(crate) use arriving::{Arrived, Arriving};
 pub use authority::host_of;
 pub use body::{MAX_REQUEST_BYTES, read_body};
 pub use deadline::Deadline;
@@ -36,6 +41,7 @@ pub use refusal::{Form, Refusal};
 pub(crate) use refusal::{google_envelope, retry_after};
 pub use request_id::{RequestId, X_REQUEST_ID};
 
+use admission::{Admission, CALLS_MAX, Turn, polled};
 use deadline::Timer;
 use guard::Guard;
 use request_id::RequestIds;
@@ -53,7 +59,7 @@ pub fn layers<S>(inner: S, options: &GuardOptions, auth: Option<Auth>) -> Layere
 pub fn audited<S>(inner: S, options: &GuardOptions, auth: Option<Auth>, audit: Option<Audit>) -> Layered<S> {
     let guard = Guard::new(options, auth.is_some());
     let shared = Shared { guard, ids: RequestIds::new(), auth, unasked: Arc::new(Identity::unasked()), audit };
-    Layered { inner, shared: Arc::new(shared) }
+    Layered { inner, shared: Arc::new(shared), admission: Admission::of(CALLS_MAX) }
 }
 
 /// A service with everything of this module around it; see [`layers`].
@@ -61,6 +67,22 @@ pub fn audited<S>(inner: S, options: &GuardOptions, auth: Option<Auth>, audit: O
 pub struct Layered<S> {
     inner: S,
     shared: Arc<Shared>,
+    admission: Arc<Admission>,
+}
+
+impl<S> Layered<S> {
+    /// Carries out so many calls at a time, instead of as many as suit a whole server.
+    #[must_use]
+    pub fn with_calls_max(self, calls_max: usize) -> Self {
+        Self { admission: Admission::of(calls_max), ..self }
+    }
+
+    /// A turn for a call to this path. Whether the server is well can be asked always: or a server that is busy
+    /// would be taken for one that is ill, and its load given to the next.
+    fn admit(&self, path: &str) -> Result<Option<Turn>, Refusal> {
+        let health = matches!(path, "/healthz" | "/readyz") || path.starts_with("/grpc.health.v1.Health/");
+        if health { Ok(None) } else { self.admission.admit().map(Some) }
+    }
 }
 
 struct Shared {
@@ -90,11 +112,15 @@ where
         let cancels = is_cancel_path(request.uri().path());
         let audited = self.shared.audit.as_ref().map(|audit| Box::new(Audited::of(audit, &request)));
         let mut answer = Answer { id: id.clone(), form, no_body, no_store: cancels, audited };
-        let checked = self.shared.guard.check(&request, form, cancels).and_then(|()| deadline::of(&request, form));
-        let deadline = match checked {
-            Ok(deadline) => deadline,
+        let checked = self.admit(request.uri().path()).and_then(|turn| {
+            self.shared.guard.check(&request, form, cancels)?;
+            Ok((turn, deadline::of(&request, form)?))
+        });
+        let (turn, deadline) = match checked {
+            Ok(checked) => checked,
             Err(refusal) => {
-                return ResponseFuture { state: State::Refused { refusal: Some(refusal) }, timer: None, answer };
+                let state = State::Refused { refusal: Some(refusal) };
+                return ResponseFuture { state, turn: None, timer: None, answer };
             }
         };
         request.extensions_mut().insert(id);
@@ -107,24 +133,24 @@ where
             request.extensions_mut().insert(Arc::clone(auth.limiter()));
         }
         let state = match admit(self.shared.auth.as_ref(), &self.shared.unasked, &request) {
-            Admission::Identity(identity) => {
+            auth::Admission::Identity(identity) => {
                 answer.is_by(&identity);
                 request.extensions_mut().insert(identity);
                 State::Called { call: self.inner.call(request) }
             }
-            Admission::Anyone => State::Called { call: self.inner.call(request) },
-            Admission::Refused(refusal, identity) => {
+            auth::Admission::Anyone => State::Called { call: self.inner.call(request) },
+            auth::Admission::Refused(refusal, identity) => {
                 identity.iter().for_each(|identity| answer.is_by(identity));
                 State::Refused { refusal: Some(refusal) }
             }
-            Admission::Later(deciding) => {
+            auth::Admission::Later(deciding) => {
                 // The one that is ready is called; its clone is, next time.
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
                 State::Deciding { deciding, called: Some((ready, request)) }
             }
         };
-        ResponseFuture { state, timer: deadline.map(Timer::new), answer }
+        ResponseFuture { state, turn, timer: deadline.map(Timer::new), answer }
     }
 }
 
@@ -133,6 +159,7 @@ pin_project! {
     pub struct ResponseFuture<S, F> {
         #[pin]
         state: State<S, F>,
+        turn: Option<Turn>,
         timer: Option<Timer>,
         answer: Answer,
     }
@@ -177,7 +204,7 @@ where
                     Poll::Pending => {}
                 },
                 StateProjection::Called { call } => {
-                    if let Poll::Ready(Ok(response)) = call.poll(cx) {
+                    if let Poll::Ready(Ok(response)) = polled(this.turn, || call.poll(cx)) {
                         break Ok(response);
                     }
                 }
@@ -187,6 +214,7 @@ where
         let response = outcome.unwrap_or_else(|refusal| {
             // Drops the call at once, not when the answer has been sent.
             this.state.set(State::Refused { refusal: None });
+            *this.turn = None;
             this.answer.refuse(refusal)
         });
         Poll::Ready(Ok(this.answer.sign(response)))

@@ -4,8 +4,16 @@
 //! the first call arrives, and so that an occupied port fails before anything else is started.
 //! What is served is any tower service of `http::Request<axum::body::Body>`; this module knows no routes.
 
+mod calls;
 mod connection;
 mod first_bytes;
+mod lifetime;
+pub(crate) mod pace;
+mod paced_writes;
+mod room;
+mod seldom;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::io;
@@ -22,7 +30,11 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::auth::Planes;
+use crate::http::Arrived;
 use crate::tls::{ClientCertificate, Current};
+use calls::Untaken;
+use room::Room;
+use seldom::Seldom;
 
 /// How long calls in flight may go on after a shutdown was asked for (DESIGN "The server": out within 2 s).
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -125,9 +137,16 @@ impl Server {
     {
         let kill = CancellationToken::new();
         let _kill_when_dropped = kill.clone().drop_guard();
-        let scope = Scope { tracker: TaskTracker::new(), shutdown: shutdown.clone(), kill: kill.clone() };
+        let scope = Scope {
+            tracker: TaskTracker::new(),
+            shutdown: shutdown.clone(),
+            kill: kill.clone(),
+            arrived: Arrived::default(),
+            untaken: Untaken::default(),
+        };
+        let room = Arc::new(Room::of_this_process());
         for bound in self.bound {
-            scope.spawn(accept_loop(bound, service.clone(), scope.clone()));
+            scope.spawn(accept_loop(bound, service.clone(), Arc::clone(&room), scope.clone()));
         }
         scope.tracker.close();
 
@@ -147,6 +166,8 @@ struct Scope {
     tracker: TaskTracker,
     shutdown: CancellationToken,
     kill: CancellationToken,
+    arrived: Arrived,
+    untaken: Untaken,
 }
 
 impl Scope {
@@ -192,22 +213,35 @@ impl std::fmt::Debug for Bound {
     }
 }
 
-async fn accept_loop<S>(bound: Bound, service: S, scope: Scope)
+async fn accept_loop<S>(bound: Bound, service: S, room: Arc<Room>, scope: Scope)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
+    let (turned_away, failed) = (Seldom::default(), Seldom::default());
     while let Some(accepted) = scope.shutdown.run_until_cancelled(bound.listener.accept()).await {
         match accepted {
             Ok((stream, address)) => {
+                let Some(place) = room.enter(address.ip()) else {
+                    if let Some(count) = turned_away.again() {
+                        tracing::warn!(count, address = %bound.address, "connections closed: there are too many");
+                    }
+                    continue;
+                };
                 let scope = scope.child();
                 let peer = Peer { address, tls: bound.tls.is_some(), planes: bound.planes, certificate: None };
-                let task = serve_stream(stream, peer, bound.tls.clone(), service.clone(), scope.clone());
-                scope.spawn(task);
+                // In a box of its own: what wraps it would be several times its size, for every connection there is.
+                let task = Box::pin(serve_stream(stream, peer, bound.tls.clone(), service.clone(), scope.clone()));
+                scope.spawn(async move {
+                    task.await;
+                    drop(place);
+                });
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, address = %bound.address, "cannot accept connections for the moment");
+                if let Some(count) = failed.again() {
+                    tracing::warn!(%error, count, address = %bound.address, "cannot accept connections for the moment");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

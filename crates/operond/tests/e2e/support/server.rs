@@ -55,7 +55,17 @@ impl Server {
 
     /// The same with more arguments; one of them may be `--tls-listen`.
     pub(crate) fn serve_with(store: &str, arguments: &[&str]) -> Self {
-        let mut command = command();
+        Self::serve_by(command(), store, arguments)
+    }
+
+    /// The same, with so many file descriptors.
+    pub(crate) fn serve_with_files(store: &str, files: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!(r#"ulimit -n {files} && exec "$0" "$@""#), env!("CARGO_BIN_EXE_operond")]);
+        Self::serve_by(shell, store, &[])
+    }
+
+    fn serve_by(mut command: Command, store: &str, arguments: &[&str]) -> Self {
         command.args(["serve", "--store", store, "--insecure-no-auth", "--listen", "127.0.0.1:0"]).args(arguments);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -90,6 +100,13 @@ impl Server {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap()
+    }
+
+    /// What the system says of its process: a number in kB, such as `VmRSS`.
+    pub(crate) fn memory_kb(&self, name: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// The directory with `operond.db` and `ca.pem`.

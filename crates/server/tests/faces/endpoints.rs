@@ -98,6 +98,21 @@ async fn reflection_takes_gzip_and_refuses_as_every_service_does() {
     assert_eq!(told(&status), (Code::Unimplemented, "UNKNOWN_METHOD".into(), String::new()));
 }
 
+/// The library echoes it whole: an error of more than 8,000 bytes, which clients take for another one.
+#[tokio::test(start_paused = true)]
+async fn reflection_echoes_no_name_at_length() {
+    let mut client = reflection(&Faces::new());
+    let mut answered = async |length| {
+        let symbol = MessageRequest::FileContainingSymbol("\"".repeat(length));
+        let symbol = ServerReflectionRequest { host: String::new(), message_request: Some(symbol) };
+        let answers = client.server_reflection_info(tokio_stream::once(symbol)).await;
+        answers.unwrap().into_inner().next().await
+    };
+    assert_eq!(answered(1_000).await.unwrap().unwrap_err().code(), Code::NotFound);
+    // The library ends there, without a word.
+    assert!(answered(3_000).await.is_none());
+}
+
 fn reflection(faces: &Faces) -> ServerReflectionClient<InProcess> {
     ServerReflectionClient::with_origin(faces.in_process(), "http://localhost".parse().unwrap())
 }

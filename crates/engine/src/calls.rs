@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Unavailable};
 use crate::leases::{Claimed, LeaseGrant};
-use crate::writer::{Message, Outcome};
+use crate::writer::{Caller, Message, Outcome};
 use crate::{Engine, digest, entropy};
 
 /// An operation to be created.
@@ -30,13 +30,15 @@ pub struct Create {
     pub retention: Option<Duration>,
     /// Makes the create repeatable.
     pub key: Option<IdempotencyKey>,
+    /// Only a repeat is answered: where an operation would begin, none is found. For creates that there is no room for.
+    pub repeat_only: bool,
 }
 
 impl Create {
     /// Only `spec`.
     #[must_use]
     pub fn new(spec: Spec) -> Self {
-        Self { spec, with_defaults: None, metadata: None, retention: None, key: None }
+        Self { spec, with_defaults: None, metadata: None, retention: None, key: None, repeat_only: false }
     }
 }
 
@@ -75,7 +77,7 @@ impl Engine {
 
     /// Removes a finished operation.
     pub async fn delete(&self, id: &OperationId) -> Result<(), Error> {
-        match self.submit(Request::Command(id.clone(), Box::new(Command::Delete))).await? {
+        match self.submit(self.request(id, Command::Delete)).await? {
             (Accepted::Deleted, _) => Ok(()),
             (other, _) => unreachable!("a delete that holds leaves nothing: {other:?}"),
         }
@@ -86,7 +88,7 @@ impl Engine {
         create: Create,
         claim: Option<Claim>,
     ) -> Result<(Arc<Operation>, operond_core::Timestamp), Error> {
-        let Create { spec, with_defaults, metadata, retention, key } = create;
+        let Create { spec, with_defaults, metadata, retention, key, repeat_only } = create;
         let key = key.map(|key| (key, digest::of_create(&spec, metadata.as_ref(), retention)));
         let mut spec = with_defaults.unwrap_or(Spec { retention: self.shared.options.retention, ..spec });
         if let Some(length) = retention {
@@ -94,8 +96,12 @@ impl Engine {
         }
         let new = NewOperation { spec: Arc::new(spec), metadata, claim };
         new.check()?;
-        let request = CreateRequest { new, entropy: entropy::for_id(), key };
-        match self.submit(Request::Create(Box::new(request))).await? {
+        if !self.scope.covers(&new.spec) {
+            return Err(Error::OutOfScope);
+        }
+        let request = Box::new(CreateRequest { new, entropy: entropy::for_id(), key });
+        let request = if repeat_only { Request::Repeat(request) } else { Request::Create(request) };
+        match self.submit(request).await? {
             (Accepted::Created { operation, .. }, at) => Ok((operation, at)),
             (other, _) => unreachable!("a create that holds is answered with its operation: {other:?}"),
         }
@@ -108,15 +114,19 @@ impl Engine {
         command: Command,
     ) -> Result<(Arc<Operation>, operond_core::Timestamp), Error> {
         command.check()?;
-        match self.submit(Request::Command(id.clone(), Box::new(command))).await? {
+        match self.submit(self.request(id, command)).await? {
             (Accepted::Operation(operation), at) => Ok((operation, at)),
             (other, _) => unreachable!("a command that holds is answered with its operation: {other:?}"),
         }
     }
 
+    fn request(&self, id: &OperationId, command: Command) -> Request {
+        Request::Command(self.scope.clone(), id.clone(), Box::new(command))
+    }
+
     async fn submit(&self, request: Request) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        self.enqueue(Message::Do(request, reply))?;
+        self.enqueue(Message::Do(request, Caller { reply, origin: self.origin.clone() }))?;
         outcome.await.unwrap_or(Err(Error::Unavailable(Unavailable::ShuttingDown)))
     }
 

@@ -15,6 +15,7 @@ use operond_engine::{Error, Unavailable};
 use operond_store::Missing;
 use tonic::Code;
 
+pub(crate) use answer::http_status;
 pub(crate) use text::quote;
 
 use text::clip;
@@ -31,8 +32,17 @@ struct Parts {
     facts: Vec<(&'static str, String)>,
     /// The member of the request that is wrong, and what is wrong with it.
     violation: Option<(String, String)>,
+    /// What is used up, of whom, and until when.
+    quota: Option<Quota>,
     /// What the method of a REST call could have been.
     allow: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Quota {
+    subject: String,
+    description: String,
+    delay: Duration,
 }
 
 macro_rules! reasons {
@@ -104,6 +114,11 @@ reasons! {
     TooManyKeys = FailedPrecondition "TOO_MANY_KEYS",
     /// A name has keys that stand for something else.
     KeyDiffers = FailedPrecondition "KEY_DIFFERS",
+    /// A tenant creates too much.
+    Quota = ResourceExhausted "QUOTA",
+    /// Too many calls in the name of one principal. Beyond CONTRACT §5: told apart from `OVERLOADED`, which is nobody's
+    /// fault.
+    RateLimited = Unavailable "RATE_LIMITED",
     /// More commands than can be written.
     Overloaded = Unavailable "OVERLOADED",
     /// About to stop.
@@ -131,7 +146,7 @@ impl ApiError {
     /// strangers' text.
     pub(crate) fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         let message = clip(&message.into(), MESSAGE_BYTES_MAX);
-        Self(Box::new(Parts { reason, message, facts: Vec::new(), violation: None, allow: None }))
+        Self(Box::new(Parts { reason, message, facts: Vec::new(), violation: None, quota: None, allow: None }))
     }
 
     /// What is wrong with `operation`.
@@ -174,6 +189,13 @@ impl ApiError {
         self.fact("field", field)
     }
 
+    /// Says what of whose is used up, and when to try again.
+    pub(crate) fn quota(mut self, subject: &str, description: &str, delay: Duration) -> Self {
+        let subject = clip(subject, FIELD_BYTES_MAX);
+        self.0.quota = Some(Quota { subject, description: clip(description, MESSAGE_BYTES_MAX), delay });
+        self
+    }
+
     /// Adds what the method of a REST call could have been.
     pub(crate) fn allow(mut self, methods: String) -> Self {
         self.0.allow = Some(methods);
@@ -191,7 +213,7 @@ impl ApiError {
             Reason::Overloaded | Reason::ShuttingDown | Reason::StoreUnavailable => Some(Duration::from_secs(1)),
             // Somebody has to make room first.
             Reason::DiskFull => Some(Duration::from_secs(30)),
-            _ => None,
+            _ => self.0.quota.as_ref().map(|quota| quota.delay),
         }
     }
 }
@@ -228,6 +250,10 @@ impl From<Error> for ApiError {
             Error::NotFound(Missing::Gone(Gone::Expired)) => {
                 Self::new(Reason::Expired, "the operation has expired: its retention passed after it was done")
             }
+            Error::OutOfScope => Self::new(
+                Reason::PermissionDenied,
+                "the credential reaches no operations of this tenant and kind: `operond whoami` says which it reaches",
+            ),
             Error::Rejected(rejection) => rejected(rejection),
             Error::KeyReused(field) => Self::new(
                 Reason::IdempotencyKeyReused,

@@ -63,6 +63,8 @@ fn query(call: &Call, asked: &ListAsked<'_>) -> Result<ListQuery, ApiError> {
         payloads: Arc::new(call.types()),
         order: order(asked.order_by)?,
         limit: page_size(asked.page_size)?,
+        // The engine goes by its own; page tokens are bound to it.
+        scope: call.identity.scope.clone(),
         ..ListQuery::default()
     };
     if !asked.page_token.is_empty() {

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use http::Extensions;
 use operond_core::limits::{REQUEST_BYTES_MAX, WAIT_MAX};
-use operond_core::{Operation, OperationId, Reason as CancelReason, State, Timestamp};
-use operond_engine::Engine;
+use operond_core::{Operation, OperationId, Reason as CancelReason, Scope, Spec, State, Timestamp};
+use operond_engine::{Create, Engine, Error, Origin};
 use operond_proto::FILE_DESCRIPTOR_SET;
 use operond_proto::google::longrunning::operations_server::{
     self as google_operations_server, OperationsServer as GoogleOperationsServer,
@@ -21,11 +21,12 @@ use operond_proto::operond::v1::types_server::{self, TypesServer};
 use operond_proto::operond::v1::work_server::{self, WorkServer};
 use operond_proto::yandex::cloud::endpoint::api_endpoint_service_server::{self, ApiEndpointServiceServer};
 use operond_proto::yandex::cloud::operation::operation_service_server::{self, OperationServiceServer};
+use operond_store::Missing;
 use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::pb::health_server::{self, HealthServer};
 
-use crate::auth::{Identity, Keys};
+use crate::auth::{Audit, Identity, Keys, Limiter, Reservation, origin};
 use crate::error::{ApiError, Reason};
 use crate::grpc::Strict;
 use crate::health::{Health, HealthService};
@@ -53,6 +54,8 @@ pub struct Settings {
     pub types: Types,
     /// Told to health checks; keep a clone to say that the server is about to stop.
     pub health: Health,
+    /// Told of keys and settings that are changed; the engine has it, too, and the layers.
+    pub audit: Option<Audit>,
 }
 
 impl Settings {
@@ -66,6 +69,7 @@ impl Settings {
             collection: "operations".into(),
             types: Types::builtin(),
             health: Health::default(),
+            audit: None,
         }
     }
 }
@@ -98,7 +102,9 @@ pub async fn router(engine: Engine, keys: Keys, settings: Settings) -> Result<Ro
     let reflection =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET);
     let reflection_v1 = reflection().build_v1().expect("the committed descriptors are checked by a test");
+    let reflection_v1 = Strict(reflection_v1.accept_compressed(Gzip));
     let reflection_v1alpha = reflection().build_v1alpha().expect("the committed descriptors are checked by a test");
+    let reflection_v1alpha = Strict(reflection_v1alpha.accept_compressed(Gzip));
 
     let path = |name: &str| format!("/{name}/{{*method}}");
     Ok(Router::new()
@@ -125,7 +131,7 @@ pub enum RouterError {
     Types(#[from] TypesError),
     /// The defaults of kinds cannot be read.
     #[error("cannot read the defaults of kinds that are stored: {0}")]
-    Kinds(#[from] operond_engine::Error),
+    Kinds(#[from] Error),
 }
 
 /// What every call needs. Operations are reached through a [`Call`] alone.
@@ -145,6 +151,10 @@ pub(crate) struct Call {
     pub(crate) engine: Engine,
     /// Who calls.
     pub(crate) identity: Arc<Identity>,
+    /// The same for the audit, where there is one.
+    origin: Option<Origin>,
+    /// Holds what is created to the limits of its tenant.
+    limiter: Option<Arc<Limiter>>,
 }
 
 impl Deref for Call {
@@ -164,11 +174,15 @@ impl Service {
                 "nobody has asked who is calling: the server is put together wrongly",
             )
         })?;
-        Ok(Call {
-            service: Arc::clone(self),
-            engine: self.engine.within(identity.scope.clone()),
-            identity: Arc::clone(identity),
-        })
+        let mut engine = self.engine.within(identity.scope.clone());
+        let mut who = None;
+        if engine.is_audited() || self.settings.audit.is_some() {
+            let origin = origin(identity, extensions.get());
+            engine = engine.on_behalf_of(Arc::clone(&origin));
+            who = Some(origin);
+        }
+        let (service, identity, limiter) = (Arc::clone(self), Arc::clone(identity), extensions.get().cloned());
+        Ok(Call { service, engine, identity, origin: who, limiter })
     }
 
     /// The message types that are known now.
@@ -202,6 +216,41 @@ impl Call {
     /// The service, for what outlives the call.
     pub(crate) fn service(&self) -> Arc<Service> {
         Arc::clone(&self.service)
+    }
+
+    /// Tells the audit what was done to which key or setting.
+    pub(crate) fn audit(&self, what: &str, which: &str) {
+        if let (Some(audit), Some(origin)) = (&self.settings.audit, &self.origin) {
+            audit.setting(origin, what, which);
+        }
+    }
+
+    /// Begins an operation by `begin`, if its tenant may have one more. If not, a create that was carried out before is
+    /// answered all the same: whoever repeats it has not learnt of its operation.
+    pub(crate) async fn create<T, F>(&self, create: Create, begin: impl FnOnce(Create) -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let over = match self.reserve(&create.spec).await {
+            Ok(_until_it_is_created) => return Ok(begin(create).await?),
+            Err(over) if create.key.is_none() => return Err(over),
+            Err(over) => over,
+        };
+        match begin(Create { repeat_only: true, ..create }).await {
+            Err(Error::NotFound(Missing::Never)) => Err(over),
+            answered => Ok(answered?),
+        }
+    }
+
+    /// Room for an operation. Where the caller cannot create it, it takes none from whoever can.
+    async fn reserve(&self, spec: &Spec) -> Result<Option<Reservation>, ApiError> {
+        match &self.limiter {
+            Some(limiter) if self.identity.scope.covers(spec) => {
+                let of_tenant = self.service.engine.within(Scope::of_tenant(spec.tenant.clone()));
+                limiter.reserve(&spec.tenant, &of_tenant).await
+            }
+            _ => Ok(None),
+        }
     }
 
     /// An operation: at once, or held for its next change.

@@ -6,6 +6,7 @@ use operond_core::{
     Any, Completion, FIELDS, IdempotencyKey, Labels, Principal, Rejection, Retention, Spec, State, Status, Worker,
 };
 use operond_engine::{Create, Error};
+use operond_store::Missing;
 
 use crate::support::{cancel, claimed, created, engine, kind, of_tenant, spec};
 
@@ -50,6 +51,23 @@ async fn f11_a_key_used_with_any_other_member_names_that_member() {
         assert_eq!(engine.create(keyed(changed(field))).await, Err(Error::KeyReused(field)));
     }
     assert_eq!(engine.create(keyed(Create::new(spec("render")))).await.unwrap(), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_may_only_repeat_begins_nothing() {
+    let engine = engine();
+    let create = || keyed(Create::new(spec("render")));
+    let repeat = || Create { repeat_only: true, ..create() };
+    let (worker, lease) = (Worker::new("w").unwrap(), Duration::from_secs(9));
+    let nothing = Error::NotFound(Missing::Never);
+    assert_eq!(engine.create(repeat()).await, Err(nothing.clone()));
+    assert_eq!(engine.create(Create { key: None, ..repeat() }).await, Err(nothing.clone()));
+    assert_eq!(engine.start_operation(repeat(), worker.clone(), lease).await.unwrap_err(), nothing);
+    let (first, claimed) = engine.start_operation(create(), worker.clone(), lease).await.unwrap();
+    let (again, leased) = engine.start_operation(repeat(), worker, lease).await.unwrap();
+    assert_eq!((again, leased.unwrap().lease.text), (first, claimed.unwrap().lease.text));
+    let other = Create { repeat_only: true, ..keyed(changed("kind")) };
+    assert_eq!(engine.create(other).await, Err(Error::KeyReused("kind")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,8 @@ mod crash;
 mod exec;
 mod google;
 mod locked_rows;
+mod mutual_tls;
+mod postgres_tls;
 mod readme;
 mod sdk;
 mod server;

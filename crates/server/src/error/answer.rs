@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
-use operond_proto::google::rpc::{BadRequest, ErrorInfo, RequestInfo, RetryInfo, Status, bad_request::FieldViolation};
+use operond_proto::google::rpc::{
+    BadRequest, ErrorInfo, QuotaFailure, RequestInfo, RetryInfo, Status, bad_request::FieldViolation, quota_failure,
+};
 use prost::{Message, Name};
 use prost_types::Any;
 use tonic::Code;
 
 use super::{ApiError, DOMAIN};
-use crate::http::{Form, RequestId, google_envelope};
+use crate::http::{Form, RequestId, google_envelope, retry_after};
 use crate::json::Types;
 use crate::wire;
 
@@ -37,7 +39,7 @@ impl ApiError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(delay) = self.retry_delay() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs()));
+            headers.insert(header::RETRY_AFTER, retry_after(delay));
         }
         if let Some(methods) = &self.0.allow {
             headers.insert(header::ALLOW, HeaderValue::try_from(methods).expect("methods are ASCII"));
@@ -60,6 +62,11 @@ impl ApiError {
             let violation =
                 FieldViolation { field: field.clone(), description: description.clone(), reason, ..Default::default() };
             any(&BadRequest { field_violations: vec![violation] })
+        }));
+        details.extend(self.0.quota.as_ref().map(|quota| {
+            let (subject, description) = (quota.subject.clone(), quota.description.clone());
+            let violation = quota_failure::Violation { subject, description, ..Default::default() };
+            any(&QuotaFailure { violations: vec![violation] })
         }));
         let retry = |delay: Duration| any(&RetryInfo { retry_delay: Some(wire::duration(delay)) });
         details.extend(self.retry_delay().map(retry));
@@ -187,11 +194,17 @@ mod tests {
                 .fact("size", &text)
                 .fact("limit", &text)
                 .fact("unit", &text);
-            let mut extensions = http::Extensions::new();
-            extensions.insert(request_id().await);
-            let response: Response<Body> = error.into_status(&extensions).into_http();
-            let bytes: usize = response.headers().values().map(HeaderValue::len).sum();
-            assert!(bytes < 8_000, "{bytes} bytes of {}", &text[..4]);
+            let quota = ApiError::new(Reason::Quota, text.clone())
+                .quota(&text, &text, Duration::MAX / 2)
+                .fact("limit", &text)
+                .fact("unit", &text);
+            for error in [error, quota] {
+                let mut extensions = http::Extensions::new();
+                extensions.insert(request_id().await);
+                let response: Response<Body> = error.into_status(&extensions).into_http();
+                let bytes: usize = response.headers().values().map(HeaderValue::len).sum();
+                assert!(bytes < 8_000, "{bytes} bytes of {}", &text[..1]);
+            }
         }
     }
 

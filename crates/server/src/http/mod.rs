@@ -14,23 +14,26 @@ mod refusal;
 mod request_id;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use pin_project_lite::pin_project;
+use tonic::Code;
 use tower::Service;
 
-use crate::auth::{Admission, Auth, Deciding, Identity, admit};
+use crate::auth::{self, Admission, Audit, Auth, Deciding, Identity, Refused, admit};
+use crate::net::Peer;
 
 pub use authority::host_of;
 pub use body::{MAX_REQUEST_BYTES, read_body};
 pub use deadline::Deadline;
 pub use guard::{GuardOptions, is_cancel_path};
-pub(crate) use refusal::google_envelope;
 pub use refusal::{Form, Refusal};
+pub(crate) use refusal::{google_envelope, retry_after};
 pub use request_id::{RequestId, X_REQUEST_ID};
 
 use deadline::Timer;
@@ -43,8 +46,13 @@ use request_id::RequestIds;
 /// Handlers find [`RequestId`], the caller's [`Identity`] (but for what anyone may call) and (gRPC calls with a
 /// `grpc-timeout`) [`Deadline`] among the request's extensions.
 pub fn layers<S>(inner: S, options: &GuardOptions, auth: Option<Auth>) -> Layered<S> {
+    audited(inner, options, auth, None)
+}
+
+/// The same, which tells `audit` of every call that is refused.
+pub fn audited<S>(inner: S, options: &GuardOptions, auth: Option<Auth>, audit: Option<Audit>) -> Layered<S> {
     let guard = Guard::new(options, auth.is_some());
-    let shared = Shared { guard, ids: RequestIds::new(), auth, unasked: Arc::new(Identity::unasked()) };
+    let shared = Shared { guard, ids: RequestIds::new(), auth, unasked: Arc::new(Identity::unasked()), audit };
     Layered { inner, shared: Arc::new(shared) }
 }
 
@@ -60,6 +68,7 @@ struct Shared {
     ids: RequestIds,
     auth: Option<Auth>,
     unasked: Arc<Identity>,
+    audit: Option<Audit>,
 }
 
 impl<S> Service<Request<Body>> for Layered<S>
@@ -79,7 +88,8 @@ where
         let form = Form::of(&request);
         let no_body = request.method() == Method::HEAD;
         let cancels = is_cancel_path(request.uri().path());
-        let answer = Answer { id: id.clone(), form, no_body, no_store: cancels };
+        let audited = self.shared.audit.as_ref().map(|audit| Box::new(Audited::of(audit, &request)));
+        let mut answer = Answer { id: id.clone(), form, no_body, no_store: cancels, audited };
         let checked = self.shared.guard.check(&request, form, cancels).and_then(|()| deadline::of(&request, form));
         let deadline = match checked {
             Ok(deadline) => deadline,
@@ -91,13 +101,22 @@ where
         if let Some(deadline) = &deadline {
             request.extensions_mut().insert(deadline.clone());
         }
+        if let Some(auth) = &self.shared.auth
+            && auth.limiter().limits_creates()
+        {
+            request.extensions_mut().insert(Arc::clone(auth.limiter()));
+        }
         let state = match admit(self.shared.auth.as_ref(), &self.shared.unasked, &request) {
             Admission::Identity(identity) => {
+                answer.is_by(&identity);
                 request.extensions_mut().insert(identity);
                 State::Called { call: self.inner.call(request) }
             }
             Admission::Anyone => State::Called { call: self.inner.call(request) },
-            Admission::Refused(refusal) => State::Refused { refusal: Some(refusal) },
+            Admission::Refused(refusal, identity) => {
+                identity.iter().for_each(|identity| answer.is_by(identity));
+                State::Refused { refusal: Some(refusal) }
+            }
             Admission::Later(deciding) => {
                 // The one that is ready is called; its clone is, next time.
                 let clone = self.inner.clone();
@@ -145,12 +164,16 @@ where
                 StateProjection::Deciding { deciding, called } => match deciding.as_mut().poll(cx) {
                     Poll::Ready(Ok(identity)) => {
                         let (mut service, mut request) = called.take().expect("it is called once");
+                        this.answer.is_by(&identity);
                         request.extensions_mut().insert(identity);
                         let call = service.call(request);
                         this.state.set(State::Called { call });
                         continue;
                     }
-                    Poll::Ready(Err(refusal)) => break Err(refusal),
+                    Poll::Ready(Err((refusal, identity))) => {
+                        identity.iter().for_each(|identity| this.answer.is_by(identity));
+                        break Err(refusal);
+                    }
                     Poll::Pending => {}
                 },
                 StateProjection::Called { call } => {
@@ -171,12 +194,49 @@ where
 }
 
 /// What an answer needs to know of its request.
-#[derive(Debug)]
 struct Answer {
     id: RequestId,
     form: Form,
     no_body: bool,
     no_store: bool,
+    audited: Option<Box<Audited>>,
+}
+
+/// What the audit is told of a call that is refused.
+struct Audited {
+    audit: Audit,
+    method: Option<auth::Method>,
+    identity: Option<Arc<Identity>>,
+    peer: Option<SocketAddr>,
+}
+
+impl Audited {
+    fn of(audit: &Audit, request: &Request<Body>) -> Self {
+        Self {
+            audit: audit.clone(),
+            method: auth::Method::of(request),
+            identity: None,
+            peer: request.extensions().get::<Peer>().map(|peer| peer.address),
+        }
+    }
+
+    fn tell(&self, code: Code, request: &RequestId) {
+        let identity = self.identity.as_deref();
+        self.audit.refused(&Refused { method: self.method, identity, code, peer: self.peer, request });
+    }
+}
+
+/// The code of an answer that says that somebody may not, or may not now.
+fn refused(response: &Response<Body>) -> Option<Code> {
+    let grpc = response.headers().get("grpc-status").and_then(|code| code.to_str().ok()?.parse().ok());
+    let code = match (grpc, response.status()) {
+        (Some(code), _) => Code::from_i32(code),
+        (None, StatusCode::UNAUTHORIZED) => Code::Unauthenticated,
+        (None, StatusCode::FORBIDDEN) => Code::PermissionDenied,
+        (None, StatusCode::TOO_MANY_REQUESTS) => Code::ResourceExhausted,
+        (None, _) => return None,
+    };
+    matches!(code, Code::Unauthenticated | Code::PermissionDenied | Code::ResourceExhausted).then_some(code)
 }
 
 impl Answer {
@@ -188,8 +248,19 @@ impl Answer {
         response
     }
 
+    fn is_by(&mut self, identity: &Arc<Identity>) {
+        if let Some(audited) = &mut self.audited {
+            audited.identity = Some(Arc::clone(identity));
+        }
+    }
+
     /// Adds headers; the body stays what it is.
     fn sign(&self, mut response: Response<Body>) -> Response<Body> {
+        if let Some(audited) = &self.audited
+            && let Some(code) = refused(&response)
+        {
+            audited.tell(code, &self.id);
+        }
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, self.id.header_value().clone());
         if self.no_store {

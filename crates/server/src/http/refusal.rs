@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -11,6 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::RequestId;
+use crate::wire;
 
 /// The domain of every ErrorInfo (CONTRACT §4).
 const ERROR_DOMAIN: &str = "operond.dev";
@@ -56,6 +58,7 @@ struct Parts {
     message: Cow<'static, str>,
     metadata: Vec<(&'static str, String)>,
     allow: Option<HeaderValue>,
+    retry_after: Option<Duration>,
 }
 
 impl Refusal {
@@ -64,7 +67,7 @@ impl Refusal {
     #[must_use]
     pub fn new(code: Code, status: StatusCode, reason: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
-        Self(Box::new(Parts { code, status, reason, message, metadata: Vec::new(), allow: None }))
+        Self(Box::new(Parts { code, status, reason, message, metadata: Vec::new(), allow: None, retry_after: None }))
     }
 
     /// Adds an entry to the metadata of the ErrorInfo.
@@ -78,6 +81,13 @@ impl Refusal {
     #[must_use]
     pub(super) fn allow(mut self, methods: &'static str) -> Self {
         self.0.allow = Some(HeaderValue::from_static(methods));
+        self
+    }
+
+    /// Adds when to try again.
+    #[must_use]
+    pub(crate) fn retry_after(mut self, delay: Duration) -> Self {
+        self.0.retry_after = Some(delay);
         self
     }
 
@@ -116,15 +126,18 @@ impl Refusal {
     }
 
     fn grpc(self, id: &RequestId) -> Response<Body> {
-        let Parts { code, reason, message, metadata, .. } = *self.0;
+        let Parts { code, reason, message, metadata, retry_after, .. } = *self.0;
         let metadata: HashMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let mut details = ErrorDetails::new();
         details.set_request_info(id.as_str(), "").set_error_info(reason, ERROR_DOMAIN, metadata);
+        if retry_after.is_some() {
+            details.set_retry_info(retry_after);
+        }
         Status::with_error_details(code, message, details).into_http()
     }
 
     fn rest(self, form: Form, id: &RequestId) -> Response<Body> {
-        let Parts { code, status, reason, message, metadata, allow } = *self.0;
+        let Parts { code, status, reason, message, metadata, allow, retry_after } = *self.0;
         let mut info = json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": reason,
@@ -137,7 +150,12 @@ impl Refusal {
             "@type": "type.googleapis.com/google.rpc.RequestInfo",
             "requestId": id.as_str(),
         });
-        let error = json!({ "code": i32::from(code), "message": message, "details": [request_info, info] });
+        let mut details = vec![request_info, info];
+        details.extend(retry_after.map(|delay| {
+            let delay = wire::duration(delay).to_string();
+            json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay })
+        }));
+        let error = json!({ "code": i32::from(code), "message": message, "details": details });
         let error = if form == Form::Google { google_envelope(status, error) } else { error };
 
         let mut response = Response::new(Body::from(error.to_string()));
@@ -146,12 +164,21 @@ impl Refusal {
         if let Some(methods) = allow {
             response.headers_mut().insert(header::ALLOW, methods);
         }
+        if let Some(delay) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, self::retry_after(delay));
+        }
         if status == StatusCode::UNAUTHORIZED {
             // RFC 9110 §11.6.1
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
+}
+
+/// The header that says when to try again. It has whole seconds: never too early, and never at once.
+pub(crate) fn retry_after(delay: Duration) -> HeaderValue {
+    let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+    HeaderValue::from(seconds.max(1))
 }
 
 /// An error as Google's clients read it (AIP-193): `{"code","message","details"}` with the HTTP status for its code,

@@ -20,14 +20,15 @@ pub(crate) async fn create(
     headers: &HeaderMap,
 ) -> Result<Arc<Operation>, ApiError> {
     let (create, open) = wire::create(request, idempotency_key(headers)?, &call.identity.owner())?;
-    Ok(call.engine.create(call.kinds.fill(create, open)).await?)
+    call.create(call.kinds.fill(create, open), |create| call.engine.create(create)).await
 }
 
 /// Creates an operation that its producer carries out itself.
 pub(crate) async fn start(call: &Call, request: v1::StartRequest, headers: &HeaderMap) -> Result<v1::Claim, ApiError> {
     let (create, open, worker, lease) = wire::start(request, idempotency_key(headers)?, &call.identity.owner())?;
     let create = call.kinds.fill(create, open);
-    let (operation, claimed) = call.engine.start_operation(create, worker, lease).await?;
+    let started = call.create(create, |create| call.engine.start_operation(create, worker, lease)).await;
+    let (operation, claimed) = started?;
     let repeated =
         || v1::Claim { operation: Some(call.show(&operation, View::Basic)), ..wire::without_lease(&operation) };
     Ok(claimed.map_or_else(repeated, |claimed| wire::claim(&claimed)))

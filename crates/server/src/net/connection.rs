@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -17,6 +18,7 @@ use tower::{Service, ServiceExt};
 
 use super::first_bytes::FirstBytes;
 use super::{Peer, Scope};
+use crate::tls::{ClientCertificate, Unreadable};
 
 /// Time for a TLS handshake.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,15 +40,22 @@ const HTTP2_PENDING_RESETS_MAX: usize = 20;
 /// Streams the server had to reset because of the peer's errors ("made you reset"); past it, closed too.
 const HTTP2_LOCAL_RESETS_MAX: usize = 256;
 
-/// The TLS stream, or none if the peer failed, took too long, or the server is going down.
+/// The TLS stream and the client's certificate, if there is one; or nothing if the peer failed, took too long, or the
+/// server is going down.
 pub(super) async fn handshake(
     acceptor: &TlsAcceptor,
     stream: TcpStream,
     scope: &Scope,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<(TlsStream<TcpStream>, Option<Arc<ClientCertificate>>)> {
     let handshake = tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, acceptor.accept(stream));
     match scope.shutdown.run_until_cancelled(handshake).await? {
-        Ok(Ok(stream)) => Some(stream),
+        Ok(Ok(stream)) => match certificate(&stream) {
+            Ok(certificate) => Some((stream, certificate)),
+            Err(error) => {
+                tracing::debug!(%error, "TLS handshake refused");
+                None
+            }
+        },
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
             None
@@ -58,6 +67,12 @@ pub(super) async fn handshake(
     }
 }
 
+/// The certificate that the client has shown; the handshake has verified it.
+fn certificate(stream: &TlsStream<TcpStream>) -> Result<Option<Arc<ClientCertificate>>, Unreadable> {
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    chain.first().map(|own| ClientCertificate::read(own).map(Arc::new)).transpose()
+}
+
 /// Answers the calls of one connection until it ends, or until the calls in flight at a shutdown are answered.
 pub(super) async fn serve<I, S>(io: I, peer: Peer, service: S, scope: Scope)
 where
@@ -65,9 +80,10 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
+    let address = peer.address;
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         service.clone().oneshot(request)
     });
     let io = TokioIo::new(FirstBytes::within(FIRST_BYTES_TIMEOUT, io));
@@ -82,7 +98,7 @@ where
     };
     if let Err(error) = ended {
         // Clients vanish all the time; this is for whoever is looking for one that does.
-        tracing::debug!(%error, peer = %peer.address, "connection ended with an error");
+        tracing::debug!(%error, peer = %address, "connection ended with an error");
     }
 }
 

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::auth::Planes;
+use crate::tls::{ClientCertificate, Current};
 
 /// How long calls in flight may go on after a shutdown was asked for (DESIGN "The server": out within 2 s).
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -36,7 +37,7 @@ pub struct Listen {
     /// Address and port; port 0 lets the system choose one.
     pub address: SocketAddr,
     /// TLS if set (see [`crate::tls`]), else plaintext: HTTP/1.1, and HTTP/2 with prior knowledge.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Current>,
     /// What is served there.
     pub planes: Planes,
 }
@@ -48,10 +49,11 @@ impl Listen {
         Self { address, tls: None, planes: Planes::ALL }
     }
 
-    /// Listens with TLS; ALPN chooses between HTTP/2 and HTTP/1.1.
+    /// Listens with TLS; ALPN chooses between HTTP/2 and HTTP/1.1. A configuration that stays is an
+    /// `Arc<rustls::ServerConfig>`, one that follows its files is [`crate::tls::Reloading::current`].
     #[must_use]
-    pub fn tls(address: SocketAddr, config: Arc<rustls::ServerConfig>) -> Self {
-        Self { address, tls: Some(config), planes: Planes::ALL }
+    pub fn tls(address: SocketAddr, config: impl Into<Current>) -> Self {
+        Self { address, tls: Some(config.into()), planes: Planes::ALL }
     }
 }
 
@@ -76,7 +78,7 @@ pub fn is_loopback(address: SocketAddr) -> bool {
 }
 
 /// The peer of a connection; every request carries it as an extension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// The address the connection came from.
     pub address: SocketAddr,
@@ -84,6 +86,9 @@ pub struct Peer {
     pub tls: bool,
     /// What is served at the address that it came to.
     pub planes: Planes,
+    /// The client's certificate, if it was asked for one and has shown one. It was verified when the connection was
+    /// made; whether it has expired since is for whoever relies on it to see.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// Bound sockets that do not answer yet: the system queues connections until [`Server::serve`].
@@ -164,7 +169,7 @@ impl Scope {
 struct Bound {
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Current>,
     planes: Planes,
 }
 
@@ -174,7 +179,7 @@ impl Bound {
         let failed = |source| BindError::Io { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { address, listener, tls: listen.tls.map(TlsAcceptor::from), planes: listen.planes })
+        Ok(Self { address, listener, tls: listen.tls, planes: listen.planes })
     }
 }
 
@@ -196,7 +201,7 @@ where
         match accepted {
             Ok((stream, address)) => {
                 let scope = scope.child();
-                let peer = Peer { address, tls: bound.tls.is_some(), planes: bound.planes };
+                let peer = Peer { address, tls: bound.tls.is_some(), planes: bound.planes, certificate: None };
                 let task = serve_stream(stream, peer, bound.tls.clone(), service.clone(), scope.clone());
                 scope.spawn(task);
             }
@@ -209,7 +214,7 @@ where
     }
 }
 
-async fn serve_stream<S>(stream: TcpStream, peer: Peer, tls: Option<TlsAcceptor>, service: S, scope: Scope)
+async fn serve_stream<S>(stream: TcpStream, peer: Peer, tls: Option<Current>, service: S, scope: Scope)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -218,12 +223,13 @@ where
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let Some(acceptor) = tls else {
+    let Some(tls) = tls else {
         connection::serve(stream, peer, service, scope).await;
         return;
     };
-    if let Some(stream) = connection::handshake(&acceptor, stream, &scope).await {
-        connection::serve(stream, peer, service, scope).await;
+    let acceptor = TlsAcceptor::from(tls.config());
+    if let Some((stream, certificate)) = connection::handshake(&acceptor, stream, &scope).await {
+        connection::serve(stream, Peer { certificate, ..peer }, service, scope).await;
     }
 }
 

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_is_absent_has_the_defaults_of_the_contract() {
-        let (Create { spec, with_defaults, metadata, retention, key }, open) =
+        let (Create { spec, with_defaults, metadata, retention, key, .. }, open) =
             create(request(), None, &Owner::default()).unwrap();
         assert_eq!(spec, Spec::new(Kind::new("render").unwrap()));
         assert_eq!((spec.tenant.as_str(), spec.created_by.as_str()), ("default", "anonymous"));

@@ -11,7 +11,7 @@ use super::block_on::block_on;
 use super::make::{DAY, HOUR, SECOND, TICK, batch, cancel, command, fingerprint, key, kind, tenant};
 use super::rig::{Rig, created};
 use crate::Lookup;
-use crate::request::{Accepted, Refusal, Request};
+use crate::request::{Accepted, Missing, Refusal, Request};
 
 pub fn f10_a_repeated_create_answers_with_the_same_operation(subject: &mut dyn Subject) {
     let rig = Rig::new(subject);
@@ -24,6 +24,27 @@ pub fn f10_a_repeated_create_answers_with_the_same_operation(subject: &mut dyn S
     assert_eq!(applied.replies, [Ok(Accepted::Created { operation: Arc::clone(&leased), repeated: true })]);
     assert_eq!((applied.changed.len(), &leased.id), (0, &first.id));
     assert_eq!(rig.everything(), [leased]);
+}
+
+pub fn f10_what_only_repeats_begins_nothing(subject: &mut dyn Subject) {
+    let rig = Rig::new(subject);
+    let repeat = |content| match rig.keyed(spec(), &key("k"), fingerprint(content)) {
+        Request::Create(create) => Request::Repeat(create),
+        other => panic!("a create was made: {other:?}"),
+    };
+    let nothing = Err(Refusal::NotFound(Missing::Never));
+    let applied = rig.batch(vec![repeat(1), repeat(1)]);
+    assert_eq!((applied.replies, applied.changed.len()), (vec![nothing.clone(), nothing.clone()], 0));
+    let applied = rig.batch(vec![rig.keyed(spec(), &key("k"), fingerprint(1)), repeat(1)]);
+    let operation = created(applied.replies[0].clone());
+    assert_eq!(applied.replies[1], Ok(Accepted::Created { operation: Arc::clone(&operation), repeated: true }));
+    assert_eq!(rig.ask(repeat(1)).map(|accepted| created(Ok(accepted))), Ok(Arc::clone(&operation)));
+    assert_eq!(rig.ask(repeat(2)), Err(Refusal::KeyReused("kind")));
+    let cancelled = rig.ask(command(&operation.id, cancel()));
+    assert!(cancelled.is_ok(), "{cancelled:?}");
+    rig.advance(KEY_LIFE_MIN);
+    assert_eq!(rig.ask(repeat(1)), nothing, "the key is free again");
+    assert_eq!(rig.everything().len(), 1);
 }
 
 pub fn f10_a_hundred_creates_at_once_with_one_key_create_once(subject: &mut dyn Subject) {

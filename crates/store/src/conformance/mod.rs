@@ -52,7 +52,7 @@ macro_rules! cases {
     };
 }
 
-cases! { fields lookups batches keys claims timers lists filtering documents service restarts copies }
+cases! { fields lookups batches keys claims timers lists filtering documents scopes service restarts copies }
 
 use std::sync::Arc;
 
@@ -131,6 +131,7 @@ macro_rules! conformance_suite {
             keys {
                 f10_a_repeated_create_answers_with_the_same_operation
                 f10_a_hundred_creates_at_once_with_one_key_create_once
+                f10_what_only_repeats_begins_nothing
                 a_repeat_settles_the_operation_first
                 f11_a_key_used_for_other_content_is_refused_by_member
                 f12_keys_of_two_tenants_are_two_keys
@@ -215,6 +216,16 @@ macro_rules! conformance_suite {
                 a_refused_write_leaves_every_document_as_it_was
                 a_document_named_twice_in_one_write_is_written_twice
                 a_document_of_four_mebibytes_reads_back
+            }
+            scopes {
+                f45_a_foreign_operation_is_as_one_that_never_was
+                nothing_is_settled_on_account_of_a_stranger
+                a_tombstone_is_told_to_its_tenant_alone
+                what_a_batch_removes_is_told_to_its_tenant_alone
+                a_claim_for_one_tenant_gets_nothing_of_another
+                claims_of_tenants_and_of_all_share_what_there_is_in_one_batch
+                a_list_of_one_tenant_shows_nothing_of_another
+                a_list_of_one_tenant_does_not_look_at_others
             }
             service {
                 an_open_store_serves

@@ -160,7 +160,7 @@ fn a_worker_whose_key_is_revoked_ends_and_its_operation_goes_to_another() {
     let server = Asking::start(&[]);
     let admin = server.admin();
     let worker = server.key(&admin, "worker", "acme", "worker");
-    let id = printed(server.http(), &admin, &["create", "k", "-o", "id"]);
+    let id = printed(server.http(), &admin, &["create", "k", "--tenant", "acme", "-o", "id"]);
     // Heartbeats are a fraction of the lease apart.
     let exec = ["worker", "exec", "--kind", "k", "--lease", "3s", "--", "sleep", "600"];
     let mut exec = Running(client(server.http(), &worker, &exec).stderr(Stdio::piped()).spawn().unwrap());

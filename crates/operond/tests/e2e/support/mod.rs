@@ -1,6 +1,7 @@
 //! Starts the real binary and talks to it.
 
 pub(crate) mod asking;
+pub(crate) mod certificates;
 mod front;
 pub(crate) mod http;
 mod psql;

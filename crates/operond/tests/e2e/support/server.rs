@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A running `operond dev`, or `operond serve` without TLS, on ports of its own.
+/// A running `operond dev` or `operond serve` on ports of its own.
 pub(crate) struct Server {
     child: Child,
     /// `http://127.0.0.1:PORT`
     pub(crate) http: String,
-    /// `localhost:PORT`, TLS.
+    /// `localhost:PORT`, or `127.0.0.1:PORT` of a `serve`; TLS.
     pub(crate) tls: String,
     data: PathBuf,
     _temp: Option<TempDir>,
@@ -50,12 +50,21 @@ impl Server {
 
     /// A server on a store of its own choice.
     pub(crate) fn serve(store: &str) -> Self {
-        let arguments = ["serve", "--store", store, "--insecure-no-auth", "--listen", "127.0.0.1:0"];
-        let mut child = command().args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        Self::serve_with(store, &[])
+    }
+
+    /// The same with more arguments; one of them may be `--tls-listen`.
+    pub(crate) fn serve_with(store: &str, arguments: &[&str]) -> Self {
+        let mut command = command();
+        command.args(["serve", "--store", store, "--insecure-no-auth", "--listen", "127.0.0.1:0"]).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let http = address(&mut lines, "http://");
+        let encrypted = arguments.contains(&"--tls-listen");
+        let tls = if encrypted { address(&mut lines, "https://").replace("https://", "") } else { String::new() };
+        // The rest is for people; a full pipe would stop the server.
         std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
-        Self { child, http, tls: String::new(), data: PathBuf::new(), _temp: None }
+        Self { child, http, tls, data: PathBuf::new(), _temp: None }
     }
 
     /// Starts it again on the same ports with the same data; says how long it took to be ready.

@@ -1,9 +1,9 @@
 //! Keys on the command line: made, used, listed, revoked; and what who has none is told.
 
-use std::io::Write;
-use std::process::{Child, Output, Stdio};
+use std::io::{Read, Write};
+use std::process::{Output, Stdio};
 
-use crate::auth::soon;
+use crate::auth::{Running, soon};
 use crate::support::Asking;
 use crate::support::asking::{client, create_key, id_of, operond, printed, secret_of};
 
@@ -149,7 +149,7 @@ fn a_producer_creates_and_waits_while_a_worker_carries_out_and_a_viewer_watches(
     let done = json(&printed(server.http(), &producer, &input));
     assert_eq!((&done["response"]["value"], &done["createdBy"]), (&"HELLO".into(), &"producer".into()));
     assert_eq!(done["tenant"], "acme");
-    let watched = watch.output();
+    let watched = output(watch);
     let last = json(watched.lines().last().unwrap());
     assert_eq!((&last["id"], &last["response"]["value"]), (&queued.trim().into(), &"FIRST".into()));
     printed(server.http(), &viewer, &["wait", queued.trim()]);
@@ -163,12 +163,15 @@ fn a_worker_whose_key_is_revoked_ends_and_its_operation_goes_to_another() {
     let id = printed(server.http(), &admin, &["create", "k", "--tenant", "acme", "-o", "id"]);
     // Heartbeats are a fraction of the lease apart.
     let exec = ["worker", "exec", "--kind", "k", "--lease", "3s", "--", "sleep", "600"];
-    let mut exec = client(server.http(), &worker, &exec).stderr(Stdio::piped()).spawn().unwrap();
+    let mut exec = Running(client(server.http(), &worker, &exec).stderr(Stdio::piped()).spawn().unwrap());
     let state = || json(&printed(server.http(), &admin, &["get", id.trim(), "-o", "jsonl"]))["state"].clone();
     soon("the worker has it", || state() == "RUNNING");
     printed(server.http(), &admin, &["keys", "revoke", id_of(&worker)]);
-    soon("the worker ends", || exec.try_wait().unwrap().is_some());
-    refused(&exec.wait_with_output().unwrap(), 1, "error: the API key was revoked");
+    soon("the worker ends", || exec.0.try_wait().unwrap().is_some());
+    let mut said = String::new();
+    exec.0.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(exec.0.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("error: the API key was revoked"), "{said}");
     soon("the lease lapses", || state() == "QUEUED");
 }
 
@@ -191,7 +194,7 @@ fn who_stops_waiting_is_told_the_file_of_the_token_and_never_the_token() {
 #[track_caller]
 fn refused(output: &Output, code: i32, says: &str) {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
-    assert!(stderr(&output).contains(says), "{says}: {output:?}");
+    assert!(stderr(output).contains(says), "{says}: {output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
 }
 
@@ -203,22 +206,10 @@ fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// A process that is stopped at the end.
-struct Running(Child);
-
-impl Running {
-    /// What it has printed when it ends by itself.
-    fn output(mut self) -> String {
-        let mut text = String::new();
-        std::io::Read::read_to_string(self.0.stdout.as_mut().unwrap(), &mut text).unwrap();
-        assert!(self.0.wait().unwrap().success(), "{text}");
-        text
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _already_dead = self.0.kill();
-        let _reaped = self.0.wait();
-    }
+/// What it has printed when it ends by itself.
+fn output(mut running: Running) -> String {
+    let mut text = String::new();
+    running.0.stdout.as_mut().unwrap().read_to_string(&mut text).unwrap();
+    assert!(running.0.wait().unwrap().success(), "{text}");
+    text
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use operond_store_postgres::cluster::{Cluster, Kind};
 
+use crate::auth::soon;
 use crate::support::asking::{self, Asking, operond, printed, secret_of, sqlite};
 use crate::support::command;
 use crate::support::served::{ended, migrated};
@@ -158,9 +159,7 @@ fn of_servers_that_start_at_once_one_makes_the_first_key_and_no_other_file_is_le
         assert_eq!(made.len(), 1, "one of them says that it has made the key");
         let admin = made[0].admin();
         for server in &servers {
-            crate::auth::soon("the key is known to all", || {
-                operond(server.http(), &admin, &["whoami"]).status.success()
-            });
+            soon("the key is known to all", || operond(server.http(), &admin, &["whoami"]).status.success());
         }
         assert_eq!(printed(servers[0].http(), &admin, &["keys", "list", "-o", "id"]).trim(), asking::id_of(&admin));
         assert_eq!(left(folder.path(), "").len(), 1);

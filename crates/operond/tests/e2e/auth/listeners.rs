@@ -9,7 +9,7 @@ use tonic::body::Body;
 use tonic::{Code, Request, Status};
 use tower::ServiceExt;
 
-use crate::auth::Identity;
+use crate::auth::{Identity, Running, soon};
 use crate::support::asking::{Asking, client, operond, printed, sqlite};
 use crate::support::{channel, claim, create, http, operations, work};
 
@@ -95,10 +95,10 @@ fn commands_are_given_the_address_that_serves_them() {
 
     // A worker needs no other address than its own, and a producer none but the public one.
     let exec = ["worker", "exec", "--kind", "shout", "--", "tr", "a-z", "A-Z"];
-    let mut exec = client(&worker, &key, &exec).stderr(Stdio::null()).spawn().unwrap();
+    let mut exec = Running(client(&worker, &key, &exec).stderr(Stdio::null()).spawn().unwrap());
     let create = operond(&public, &key, &["create", "shout", "--input", r#""hello""#, "--wait", "-o", "json"]);
-    kill_process(Pid::from_child(&exec), Signal::TERM).unwrap();
-    crate::auth::soon("the worker ends", || exec.try_wait().unwrap().is_some_and(|status| status.success()));
+    kill_process(Pid::from_child(&exec.0), Signal::TERM).unwrap();
+    soon("the worker ends", || exec.0.try_wait().unwrap().is_some_and(|status| status.success()));
     assert!(String::from_utf8_lossy(&create.stdout).contains("HELLO"), "{create:?}");
 }
 

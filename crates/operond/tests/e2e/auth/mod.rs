@@ -1,5 +1,6 @@
 //! Who may call, through the real binary: keys from the first one on, on every face and by unmodified SDKs.
 
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -34,6 +35,16 @@ impl Identity {
     /// For `operond serve`.
     fn arguments(&self) -> [&str; 4] {
         ["--tls-cert", &self.certificate, "--tls-key", &self.key]
+    }
+}
+
+/// A process that is stopped at the end, however the test ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _already_dead = self.0.kill();
+        let _reaped = self.0.wait();
     }
 }
 

@@ -218,9 +218,9 @@ impl Service {
 }
 
 impl Call {
-    /// The service, for what outlives the call.
-    pub(crate) fn service(&self) -> Arc<Service> {
-        Arc::clone(&self.service)
+    /// Whether whoever calls may still be told something: a call that goes on and on ends with its key.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.keys.still_let_in(&self.identity)
     }
 
     /// Tells the audit what was done to which key or setting.

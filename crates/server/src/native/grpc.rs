@@ -71,12 +71,13 @@ impl Operations for Grpc {
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Answer<Self::WatchStream> {
-        let watch = operations::watch(&self.call(request.extensions())?, request.get_ref()).await;
+        let call = self.call(request.extensions())?;
+        let watch = operations::watch(&call, request.get_ref()).await;
         let stream = |watch| {
             // Asked for the next state only when the last one has been sent: slow readers get fewer.
-            let stream = unfold((watch, Arc::clone(&self.0)), |(mut watch, service)| async {
-                let operation = operond_engine::Watch::next(&mut watch).await?;
-                Some((Ok(service.show(&operation, View::Basic)), (watch, service)))
+            let stream = unfold((watch, call), |(mut watch, call)| async {
+                let operation = operond_engine::Watch::next(&mut watch).await.filter(|_| call.goes_on())?;
+                Some((Ok(call.show(&operation, View::Basic)), (watch, call)))
             });
             Box::pin(stream) as Self::WatchStream
         };

@@ -1,7 +1,6 @@
 //! Watch as server-sent events.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,7 +14,7 @@ use tokio::time::timeout;
 use super::Rest;
 use crate::error::ApiError;
 use crate::native::operations;
-use crate::service::Service;
+use crate::service::Call;
 use crate::wire::View;
 
 /// An event per change; its id is the revision, where the browser resumes by itself. An operation whose last
@@ -33,7 +32,7 @@ pub(super) async fn watch(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
         return Ok(response);
     }
     let watch = operations::watch(&call, &request).await?;
-    let events = Events { watch, service: call.service() };
+    let events = Events { watch, call };
     let stream = unfold(events, |mut events| async { Some((Ok::<_, Infallible>(events.next().await?), events)) });
     let mut response = Response::new(Body::from_stream(stream));
     let headers = response.headers_mut();
@@ -44,12 +43,16 @@ pub(super) async fn watch(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
 
 struct Events {
     watch: Watch,
-    service: Arc<Service>,
+    call: Call,
 }
 
 impl Events {
     async fn next(&mut self) -> Option<String> {
-        match timeout(KEEP_ALIVE, self.watch.next()).await {
+        let news = timeout(KEEP_ALIVE, self.watch.next()).await;
+        if !self.call.goes_on() {
+            return None;
+        }
+        match news {
             Ok(operation) => operation.map(|operation| self.event(&operation)),
             // A comment: proxies cut what is silent.
             Err(_elapsed) => Some(":\n\n".into()),
@@ -57,7 +60,7 @@ impl Events {
     }
 
     fn event(&self, operation: &Operation) -> String {
-        let json = self.service.types().to_json(&self.service.show(operation, View::Basic));
+        let json = self.call.types().to_json(&self.call.show(operation, View::Basic));
         match json {
             Ok(json) => format!("id: {}\ndata: {json}\n\n", operation.revision),
             // Instants and numbers are in range by construction.

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use axum::body::{Body, Bytes};
 use http::{HeaderValue, Request, StatusCode};
 use http_body::Frame;
+use http_body_util::BodyExt;
 use operond_server::auth::{Audit, CertificateRule, Certificates, Planes, Role, Roles};
 use operond_server::net::Peer;
 use operond_server::tls::{ClientCertificate, SanName};
@@ -459,4 +460,35 @@ async fn b46_a_certificate_alone_cancels_nothing_over_get() {
     assert_eq!(faces.rows().await.len(), 1);
     let cancelled = read(faces.call(shown(&format!("POST /operations/{id}:cancel"))).await).await.ok();
     assert_eq!(cancelled["done"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_tells_nothing_more_once_its_key_is_revoked() {
+    let (faces, admin) = Faces::asking().await;
+    let viewer = faces.key(&admin, &json!({ "name": "v", "tenant": "default", "roles": ["ROLE_VIEWER"] })).await;
+    let made = faces.rest_as(&admin, "POST /api/v1/operations", r#"{"kind": "k"}"#).await.ok();
+    let id = made["id"].as_str().unwrap();
+    let bearer = format!("Bearer {viewer}");
+    let by_rest = request(&format!("GET /api/v1/operations/{id}:watch"), &[("authorization", &bearer)], "");
+    let mut by_grpc = request("POST /operond.v1.Operations/Watch", &[("authorization", &bearer)], "");
+    by_grpc.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    let mut asked = vec![0, 0, 0, 0, u8::try_from(id.len()).unwrap() + 2, 0x0a, u8::try_from(id.len()).unwrap()];
+    asked.extend(id.as_bytes());
+    *by_grpc.body_mut() = Body::from(asked);
+    let mut bodies = Vec::new();
+    for asked in [by_rest, by_grpc] {
+        let mut body = faces.call(asked).await.into_body();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(String::from_utf8_lossy(&first).contains(id), "the state it begins with");
+        bodies.push(body);
+    }
+    let key = viewer.split('_').nth(1).unwrap();
+    faces.rest_as(&admin, &format!("POST /api/v1/keys/{key}:revoke"), "").await.ok();
+    faces.rest_as(&admin, &format!("POST /api/v1/operations/{id}:cancel"), "").await.ok();
+    for mut body in bodies {
+        while let Some(frame) = body.frame().await {
+            let told = frame.unwrap().into_data().unwrap_or_default();
+            assert!(told.is_empty(), "{told:?} after the key was revoked");
+        }
+    }
 }

@@ -91,6 +91,11 @@ impl Known {
         Ok(Arc::clone(&entry.identity))
     }
 
+    /// Whether the key of this id is good.
+    pub(crate) fn is_live(&self, id: &str, now: Timestamp) -> bool {
+        self.by_id.get(id).is_some_and(|entry| !entry.revoked && entry.expires_at.is_none_or(|end| now < end))
+    }
+
     /// When it was used last, as far as is known here.
     pub(crate) fn last_used(&self, id: &str) -> Option<Timestamp> {
         let micros = self.by_id.get(id)?.last_used.load(Ordering::Relaxed);

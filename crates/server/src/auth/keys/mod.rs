@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::TaskTracker;
 
 use super::clock::{now, stamp};
-use super::identity::{Identity, Roles};
+use super::identity::{Credential, Identity, Roles};
 use crate::error::{ApiError, Reason, quote};
 use crate::follow::follow;
 
@@ -81,6 +81,14 @@ impl Keys {
     /// Who calls with `key`.
     pub(crate) fn verify(&self, key: &str) -> Result<Arc<Identity>, InvalidKey> {
         self.known().verify(key, stamp(now()))
+    }
+
+    /// Whether what a call was let in by is still good, as far as keys tell: for calls that go on and on.
+    pub(crate) fn still_let_in(&self, identity: &Identity) -> bool {
+        match &identity.credential {
+            Credential::Key(id) => self.known().is_live(id, stamp(now())),
+            Credential::None | Credential::Token(_) | Credential::Certificate(_) => true,
+        }
     }
 
     /// All of them.

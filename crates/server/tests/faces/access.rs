@@ -492,3 +492,48 @@ async fn a_watch_tells_nothing_more_once_its_key_is_revoked() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn when_a_key_was_used_last_is_shown_at_once_and_stored_by_and_by() {
+    let (faces, admin) = Faces::asking().await;
+    let key = faces.key(&admin, &producer("p")).await;
+    let used = async |faces: &Faces| {
+        let listed = faces.rest_as(&admin, "GET /api/v1/keys", "").await.ok();
+        let keys = listed["keys"].as_array().unwrap().clone();
+        keys.iter().find(|key| key["name"] == "p").unwrap()["lastUsedAt"].as_str().map(str::to_owned)
+    };
+    assert_eq!(used(&faces).await, None);
+    faces.rest_as(&key, WHOAMI, "").await.ok();
+    let shown = used(&faces).await;
+    assert!(shown.is_some());
+    // Another server knows what is stored.
+    assert_eq!(used(&faces.asking_anew()).await, None);
+    let version = async || {
+        let stored = faces.engine.documents(Collection::Keys).await.unwrap();
+        stored.iter().find(|document| &*document.name == "p").unwrap().version
+    };
+    let before = version().await;
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(version().await, before + 1);
+    assert_eq!(used(&faces.asking_anew()).await, shown);
+    // It is used again and again: that is not a write each time.
+    for _ in 0..5 {
+        faces.rest_as(&key, WHOAMI, "").await.ok();
+        tokio::time::sleep(Duration::from_secs(61)).await;
+    }
+    assert_eq!(version().await, before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_store_may_lose_is_told_where_operators_are_served() {
+    let faces = Faces::new();
+    let ready = async |planes| {
+        let mut asked = request("GET /readyz", &[], "");
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        asked.extensions_mut().insert(Peer { address, tls: false, planes, certificate: None });
+        read(faces.call(asked).await).await.ok()
+    };
+    assert_eq!(ready(Planes::ALL).await["warnings"], json!([]));
+    assert_eq!(ready(Planes::ADMIN).await["warnings"], json!([]));
+    assert_eq!(ready(Planes::PUBLIC.and(Planes::WORKER)).await, json!({ "status": "SERVING" }));
+}

@@ -297,6 +297,17 @@ async fn many_at_once_are_never_more_than_the_quota() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_rate_refuses_takes_nothing_from_the_quota() {
+    let server = Limited::new(Limits { active_operations: Some(5), ..creates(1) }).await;
+    let key = server.key("alice", "t").await;
+    server.create(&key, &kind()).await.ok();
+    for _ in 0..200 {
+        let refused = server.create(&key, &kind()).await;
+        assert_eq!(refused.detail("ErrorInfo")["metadata"]["unit"], "creates a second");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn named_tenants_have_limits_of_their_own() {
     let tenant = |name| Tenant::parse("tenant", name).unwrap();
     let tenants = [

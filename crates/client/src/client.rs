@@ -12,7 +12,7 @@ use operond_proto::operond::v1::work_client::WorkClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Response, Status};
 
 use crate::error::Error;
@@ -27,14 +27,33 @@ pub struct Options {
     pub ca_pem: Option<Vec<u8>>,
     /// An API key, or a token of an issuer that the server believes: sent with every call.
     pub token: Option<Token>,
+    /// With `https`: the certificate that says who we are, for a server that asks for one.
+    pub identity_pem: Option<IdentityPem>,
     /// How long a call that may be repeated is repeated while nobody answers.
     pub patience: Duration,
+}
+
+/// A certificate of one's own.
+#[derive(Clone)]
+pub struct IdentityPem {
+    /// The certificate in PEM, with those that lead to an authority which the server trusts.
+    pub certificate: Vec<u8>,
+    /// Its private key in PEM.
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for IdentityPem {
+    /// Without the key, which must not end in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityPem").finish_non_exhaustive()
+    }
 }
 
 impl Options {
     /// The system's authorities, and 10 s of patience.
     pub fn new(endpoint: impl Into<String>) -> Self {
-        Self { endpoint: endpoint.into(), ca_pem: None, token: None, patience: Duration::from_secs(10) }
+        let patience = Duration::from_secs(10);
+        Self { endpoint: endpoint.into(), ca_pem: None, identity_pem: None, token: None, patience }
     }
 }
 
@@ -195,13 +214,18 @@ fn endpoint(options: &Options) -> Result<Endpoint, String> {
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     if !tls {
-        return Ok(endpoint);
+        // Who means to prove who they are is not made somebody unknown.
+        let identity = options.identity_pem.as_ref();
+        return identity.map_or(Ok(endpoint), |_| Err("a certificate is shown over https:// alone".into()));
     }
-    let trust = match &options.ca_pem {
+    let mut config = match &options.ca_pem {
         Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
         None => ClientTlsConfig::new().with_native_roots(),
     };
-    endpoint.tls_config(trust).map_err(|error| innermost(&error))
+    if let Some(IdentityPem { certificate, key }) = &options.identity_pem {
+        config = config.identity(Identity::from_pem(certificate, key));
+    }
+    endpoint.tls_config(config).map_err(|error| innermost(&error))
 }
 
 /// What is wrong, without the layers that only say that something is.
@@ -249,5 +273,20 @@ mod tests {
         let garbage = "-----BEGIN CERTIFICATE-----\n%%\n-----END CERTIFICATE-----\n";
         let options = Options { ca_pem: Some(garbage.into()), ..Options::new("https://127.0.0.1:7468") };
         assert!(matches!(Client::connect(options), Err(Error::Endpoint { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_ones_own_needs_its_key_and_https() {
+        let identity = |text: &str| Some(IdentityPem { certificate: text.into(), key: text.into() });
+        let problem = |endpoint: &str| {
+            let options = Options { identity_pem: identity("nonsense"), ..Options::new(endpoint) };
+            assert!(!format!("{options:?}").contains(&format!("{:?}", b"nonsense")));
+            match Client::connect(options) {
+                Err(Error::Endpoint { problem, .. }) => problem,
+                other => panic!("{endpoint}: {other:?}"),
+            }
+        };
+        assert!(!problem("https://127.0.0.1:7468").is_empty());
+        assert_eq!(problem("http://127.0.0.1:7467"), "a certificate is shown over https:// alone");
     }
 }

@@ -50,7 +50,7 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, Options, Token};
+pub use client::{Client, IdentityPem, Options, Token};
 pub use error::{Error, Rejection};
 pub use new_operation::NewOperation;
 pub use operations::ListOptions;

@@ -348,6 +348,8 @@ impl Labels {
     {
         let mut sorted: Vec<(Arc<str>, Arc<str>)> = labels.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         check_size("labels", sorted.len(), limits::LABELS_MAX, "labels")?;
+        // First, so that of several bad ones the same is named each time: faces have them in maps.
+        sorted.sort();
         for (key, value) in &sorted {
             if key.is_empty() {
                 return Err(Invalid::malformed("labels", "has an empty key"));
@@ -355,7 +357,6 @@ impl Labels {
             check_text("labels key", key, limits::LABEL_KEY_CHARS_MAX)?;
             check_text("labels value", value, limits::LABEL_VALUE_CHARS_MAX)?;
         }
-        sorted.sort();
         if let Some(twice) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(Invalid::malformed("labels", format!("has the key {:?} twice", twice[0].0)));
         }

@@ -133,6 +133,15 @@ fn labels_are_sorted_and_a_key_comes_once() {
     assert_eq!(Labels::parse([("a", "1"), ("b", "2"), ("a", "3")]).unwrap_err().field, "labels");
 }
 
+/// Faces hand them over in the order of a map, which is another one each time.
+#[test]
+fn of_several_bad_labels_the_same_is_named_in_any_order() {
+    let long = "x".repeat(64);
+    let (one, other) = ([("", "value"), (&*long, "value")], [(&*long, "value"), ("", "value")]);
+    assert_eq!(Labels::parse(one), Labels::parse(other));
+    assert_eq!(Labels::parse(one).unwrap_err().to_string(), "labels has an empty key");
+}
+
 #[test]
 fn a_type_url_has_at_most_256_characters_and_names_a_type() {
     let empty = |type_url: &str| Any::new(type_url, []).check("metadata", limits::METADATA_BYTES_MAX);

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Unavailable};
 use crate::leases::{Claimed, LeaseGrant};
-use crate::writer::{Message, Outcome};
+use crate::writer::{Caller, Message, Outcome};
 use crate::{Engine, digest, entropy};
 
 /// An operation to be created.
@@ -77,7 +77,7 @@ impl Engine {
 
     /// Removes a finished operation.
     pub async fn delete(&self, id: &OperationId) -> Result<(), Error> {
-        match self.submit(Request::Command(id.clone(), Box::new(Command::Delete))).await? {
+        match self.submit(self.request(id, Command::Delete)).await? {
             (Accepted::Deleted, _) => Ok(()),
             (other, _) => unreachable!("a delete that holds leaves nothing: {other:?}"),
         }
@@ -96,6 +96,9 @@ impl Engine {
         }
         let new = NewOperation { spec: Arc::new(spec), metadata, claim };
         new.check()?;
+        if !self.scope.covers(&new.spec) {
+            return Err(Error::OutOfScope);
+        }
         let request = Box::new(CreateRequest { new, entropy: entropy::for_id(), key });
         let request = if repeat_only { Request::Repeat(request) } else { Request::Create(request) };
         match self.submit(request).await? {
@@ -111,15 +114,19 @@ impl Engine {
         command: Command,
     ) -> Result<(Arc<Operation>, operond_core::Timestamp), Error> {
         command.check()?;
-        match self.submit(Request::Command(id.clone(), Box::new(command))).await? {
+        match self.submit(self.request(id, command)).await? {
             (Accepted::Operation(operation), at) => Ok((operation, at)),
             (other, _) => unreachable!("a command that holds is answered with its operation: {other:?}"),
         }
     }
 
+    fn request(&self, id: &OperationId, command: Command) -> Request {
+        Request::Command(self.scope.clone(), id.clone(), Box::new(command))
+    }
+
     async fn submit(&self, request: Request) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        self.enqueue(Message::Do(request, reply))?;
+        self.enqueue(Message::Do(request, Caller { reply, origin: self.origin.clone() }))?;
         outcome.await.unwrap_or(Err(Error::Unavailable(Unavailable::ShuttingDown)))
     }
 

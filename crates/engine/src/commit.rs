@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use operond_core::Timestamp;
-use operond_store::{Batch, Changed, Error as StoreError, Request};
+use operond_store::{Batch, Changed, Error as StoreError, Request, Transition};
 use tracing::error;
 
 use crate::Shared;
@@ -16,6 +16,7 @@ use crate::writer::Outcome;
 pub(crate) struct Committed {
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) changed: Vec<Changed>,
+    pub(crate) transitions: Vec<Transition>,
     pub(crate) at: Timestamp,
 }
 
@@ -26,7 +27,7 @@ pub(crate) async fn commit(shared: &Shared, batch: Arc<Batch>) -> Committed {
         Ok(applied) => {
             shared.outage.end();
             let outcomes = applied.replies.into_iter().map(|reply| Ok((reply?, applied.at))).collect();
-            Committed { outcomes, changed: applied.changed, at: applied.at }
+            Committed { outcomes, changed: applied.changed, transitions: applied.transitions, at: applied.at }
         }
         // Creates need room; completions and deletes hardly do, and delete makes some.
         Err(StoreError::Full(_)) if batch.requests.iter().any(is_create) => {
@@ -54,6 +55,8 @@ async fn commit_parts(
     for part in parts.into_iter().filter(|part| !part.is_empty()) {
         let requests = part.iter().map(|&index| batch.requests[index].clone()).collect();
         let committed = Box::pin(commit(shared, Arc::new(Batch { requests }))).await;
+        let in_whole = |transition: Transition| Transition { request: part[transition.request], ..transition };
+        whole.transitions.extend(committed.transitions.into_iter().map(in_whole));
         for (index, outcome) in part.into_iter().zip(committed.outcomes) {
             whole.outcomes[index] = outcome;
         }

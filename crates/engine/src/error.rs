@@ -15,6 +15,9 @@ pub enum Error {
     /// There is no such operation, or no longer.
     #[error("no such operation")]
     NotFound(Missing),
+    /// What was to be created or claimed is of a tenant or a kind that the caller does not reach.
+    #[error("of a tenant or a kind that the caller does not reach")]
+    OutOfScope,
     /// The rules refuse, in the operation's present state.
     #[error("refused by the state of the operation")]
     Rejected(Rejection),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use operond_core::limits::{CLAIM_KINDS_MAX, CLAIM_OPERATIONS_MAX, CLAIM_WAIT_DEFAULT, LEASE_DEFAULT, WAIT_MAX};
 use operond_core::{
     Any, CancelRequest, Command, Complete, Completion, Heartbeat, Invalid, Kind, Lease, LeaseKey, Operation, Phase,
-    Problem, Progress, Rejection, Release, ReportFailure, Retry, Status, Timestamp, Worker, check_duration, check_size,
-    limits,
+    Problem, Progress, Rejection, Release, ReportFailure, Retry, Status, Tenant, Timestamp, Worker, check_duration,
+    check_size, limits,
 };
 use operond_store::{ClaimRequest, Missing};
 use tokio::sync::oneshot;
@@ -112,13 +112,23 @@ impl Engine {
     /// Finds work; empty when there was none in time. A call that is dropped leaves nothing claimed.
     pub async fn claim(&self, ask: Ask) -> Result<Vec<Claimed>, Error> {
         ask.check()?;
+        if !ask.kinds.iter().all(|kind| self.scope.covers_kind(kind)) {
+            return Err(Error::OutOfScope);
+        }
         self.note_asked(&ask.kinds);
         let wait = ask.wait.min(WAIT_MAX);
         let room = if wait.is_zero() { None } else { self.shared.waiters.room() };
         let held = room.is_some();
         let (reply, mut handover) = oneshot::channel();
         let returns = self.shared.returns.clone();
-        self.enqueue(Message::Claim(PendingClaim { max: ask.max, request: claim_request(ask), held, reply, returns }))?;
+        self.enqueue(Message::Claim(PendingClaim {
+            max: ask.max,
+            request: claim_request(ask, self.scope.tenant.clone()),
+            held,
+            origin: self.origin.clone(),
+            reply,
+            returns,
+        }))?;
         let answer = if held {
             match timeout_at(Instant::now() + wait, &mut handover).await {
                 Ok(answer) => answer,
@@ -261,11 +271,18 @@ impl Engine {
     }
 }
 
-fn claim_request(ask: Ask) -> ClaimRequest {
+fn claim_request(ask: Ask, tenant: Option<Tenant>) -> ClaimRequest {
     let mut kinds = ask.kinds;
     kinds.sort();
     kinds.dedup();
-    ClaimRequest { kinds: kinds.into(), after: None, worker: ask.worker, duration: ask.lease, secrets: Vec::new() }
+    ClaimRequest {
+        kinds: kinds.into(),
+        tenant,
+        after: None,
+        worker: ask.worker,
+        duration: ask.lease,
+        secrets: Vec::new(),
+    }
 }
 
 fn claimed(operation: Arc<Operation>, at: Timestamp) -> Claimed {

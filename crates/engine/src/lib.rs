@@ -26,6 +26,7 @@
 //! What it is not: a server (no wire format, no authentication), and not a place for rules, which
 //! are `operond_core`'s.
 
+mod audit;
 mod calls;
 mod claims;
 mod commit;
@@ -45,13 +46,14 @@ mod writer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use operond_core::{Kind, LeaseKey, Retention};
+use operond_core::{Kind, LeaseKey, Retention, Scope};
 use operond_store::Store;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use audit::{Audit, Origin};
 pub use calls::Create;
 pub use documents::DocumentsChanged;
 pub use error::{Error, Unavailable};
@@ -66,7 +68,7 @@ use waiters::Waiters;
 use writer::{Message, Writer};
 
 /// How an engine runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Retention of operations that ask for none, by outcome.
     pub retention: Retention,
@@ -76,11 +78,17 @@ pub struct Options {
     pub waiters_max: usize,
     /// About how many bytes of recent operations are kept in memory.
     pub recent_bytes_max: u64,
+    /// Who keeps an audit.
+    pub audit: Option<Arc<dyn Audit>>,
 }
 
 /// A running engine; a cheap handle to share. It must be started inside a tokio runtime.
+///
+/// A handle reaches what its scope covers, and everything at first: see [`Engine::within`].
 #[derive(Clone)]
 pub struct Engine {
+    scope: Scope,
+    origin: Option<Origin>,
     shared: Arc<Shared>,
     queue: mpsc::Sender<Message>,
 }
@@ -109,7 +117,13 @@ struct Ending {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { retention: Retention::default(), queue_max: 8192, waiters_max: 200_000, recent_bytes_max: 32 << 20 }
+        Self {
+            retention: Retention::default(),
+            queue_max: 8192,
+            waiters_max: 200_000,
+            recent_bytes_max: 32 << 20,
+            audit: None,
+        }
     }
 }
 
@@ -142,7 +156,26 @@ impl Engine {
             shared.spawn(Listener::new(Arc::clone(&shared), queue.downgrade()).listen(Arc::clone(feed)));
         }
         shared.tasks.close();
-        Self { shared, queue }
+        Self { scope: Scope::default(), origin: None, shared, queue }
+    }
+
+    /// The same engine, for somebody who reaches `scope` alone, whatever this handle reaches. To them an operation
+    /// outside of it is one that never was, and the lease of one was never given.
+    #[must_use]
+    pub fn within(&self, scope: Scope) -> Self {
+        Self { scope, ..self.clone() }
+    }
+
+    /// The same handle, whose commands the audit is told `origin` of.
+    #[must_use]
+    pub fn on_behalf_of(self, origin: Origin) -> Self {
+        Self { origin: Some(origin), ..self }
+    }
+
+    /// Whether somebody keeps an audit.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        self.shared.options.audit.is_some()
     }
 
     /// Answers whoever waits with what there is, commits what is queued, and closes the store.
@@ -184,14 +217,6 @@ impl Engine {
     #[must_use]
     pub fn seal_key(&self) -> &[u8; 32] {
         &self.shared.store.properties().seal_key
-    }
-}
-
-impl Engine {
-    /// STUB
-    #[must_use]
-    pub fn within(&self, _scope: operond_core::Scope) -> Self {
-        self.clone()
     }
 }
 

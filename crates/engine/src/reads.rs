@@ -23,24 +23,26 @@ pub struct Watch {
 impl Engine {
     /// The operation as last committed.
     pub async fn get(&self, id: &OperationId) -> Result<Arc<Operation>, Error> {
-        if let Some(operation) = self.shared.recent.as_ref().and_then(|recent| recent.get(id)) {
+        let recent = self.shared.recent.as_ref().and_then(|recent| recent.get(id));
+        // What is not there for whoever asks takes as long as what is not there at all.
+        if let Some(operation) = recent.filter(|operation| self.scope.covers(&operation.spec)) {
             return Ok(operation);
         }
-        match self.shared.store.get(id).await? {
+        match self.shared.store.get(&self.scope, id).await? {
             Lookup::Found(operation) => Ok(operation),
             Lookup::Gone(_tenant, gone) => Err(Error::NotFound(Missing::Gone(gone))),
             Lookup::Never => Err(Error::NotFound(Missing::Never)),
         }
     }
 
-    /// One page of operations, without inputs.
+    /// One page of operations, without inputs, of what this handle reaches: the scope of the query does not count.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, Error> {
-        Ok(self.shared.store.list(query).await?)
+        Ok(self.shared.store.list(&ListQuery { scope: self.scope.clone(), ..query.clone() }).await?)
     }
 
-    /// How many operations there are, up to the bounds of the query.
+    /// How many operations there are of what this handle reaches, up to the bounds of the query.
     pub async fn count(&self, query: &CountQuery) -> Result<Count, Error> {
-        Ok(self.shared.store.count(query).await?)
+        Ok(self.shared.store.count(&CountQuery { scope: self.scope.clone(), ..query.clone() }).await?)
     }
 
     /// The operation once it is done, or as it is after `wait` (at most a minute), at shutdown, or

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use operond_core::{Command, Kind, LeaseKey, Release, Stored, Timestamp};
+use operond_core::{Command, Kind, LeaseKey, Release, Scope, Stored, Timestamp};
 use operond_store::{Accepted, Batch, Changed, Error as StoreError, Properties, Request};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error};
 
+use crate::audit::Origin;
 use crate::claims::{HeldClaims, PendingClaim, Turn};
 use crate::commit::{Committed, commit};
 use crate::error::{Error, Unavailable, error_chain};
@@ -19,13 +20,20 @@ use crate::{Shared, digest};
 /// What the writer is asked.
 pub(crate) enum Message {
     /// Carry this out and say how it went.
-    Do(Request, oneshot::Sender<Outcome>),
+    Do(Request, Caller),
     /// Find work; hold the call until there is some.
     Claim(PendingClaim),
     /// Others stored operations of these kinds that can be claimed.
     Claimable(Vec<Kind>),
     /// Others may have stored anything.
     AnythingClaimable,
+}
+
+/// Who asks, and waits to be told.
+pub(crate) struct Caller {
+    pub(crate) reply: oneshot::Sender<Outcome>,
+    /// For the audit.
+    pub(crate) origin: Option<Origin>,
 }
 
 /// How a request went, and at which instant it was judged.
@@ -51,7 +59,7 @@ pub(crate) struct Writer {
 
 /// Who is told how a request of a batch went.
 enum Asker {
-    Caller(oneshot::Sender<Outcome>),
+    Caller(Caller),
     Claim(Turn),
     Timers,
     /// Nobody: a lease is given back.
@@ -150,7 +158,7 @@ impl Writer {
                 // No work is given out any more when the engine is about to stop.
                 Message::Claim(claim) if self.queue.is_closed() => claim.answer_empty(),
                 Message::Claim(claim) => self.claims.hold(claim),
-                Message::Claimable(kinds) => kinds.iter().for_each(|kind| self.claims.heat(kind)),
+                Message::Claimable(kinds) => kinds.iter().for_each(|kind| self.claims.heat(kind, None)),
                 Message::AnythingClaimable => self.claims.heat_all(),
             }
         }
@@ -175,7 +183,7 @@ impl Writer {
         }
         for lease in self.giving_back.drain(..) {
             let release = Command::Release(Release { lease: lease.clone(), digest: digest::of_release() });
-            let request = Request::Command(lease.operation.clone(), Box::new(release));
+            let request = Request::Command(Scope::default(), lease.operation.clone(), Box::new(release));
             self.waiting.push_back((request, Asker::Returns(lease)));
         }
     }
@@ -231,6 +239,7 @@ impl Writer {
         match landed {
             Landed::Batch(askers, committed) => {
                 self.keep(&committed.changed);
+                self.tell_audit(&askers, &committed);
                 for (asker, outcome) in askers.into_iter().zip(committed.outcomes) {
                     self.answer(asker, outcome);
                 }
@@ -256,10 +265,22 @@ impl Writer {
         }
     }
 
+    fn tell_audit(&self, askers: &[Asker], committed: &Committed) {
+        let Some(audit) = &self.shared.options.audit else { return };
+        for transition in &committed.transitions {
+            let origin = match &askers[transition.request] {
+                Asker::Caller(caller) => caller.origin.as_ref(),
+                Asker::Claim(turn) => turn.origin(),
+                Asker::Timers | Asker::Returns(_) => None,
+            };
+            audit.happened(committed.at, transition, origin);
+        }
+    }
+
     fn answer(&mut self, asker: Asker, outcome: Outcome) {
         match asker {
             // The caller may have hung up; the command holds all the same.
-            Asker::Caller(caller) => drop(caller.send(outcome)),
+            Asker::Caller(caller) => drop(caller.reply.send(outcome)),
             Asker::Claim(turn) => self.claims.answer(turn, outcome),
             // At the next tick once more; a repeat changes nothing. An engine that is about to stop leaves it to lapse.
             Asker::Returns(lease) => {
@@ -278,7 +299,7 @@ impl Writer {
                 self.shared.waiters.publish(change);
             }
             if let Some(kind) = change.claimable(at) {
-                self.claims.heat(kind);
+                self.claims.heat(kind, Some(&change.operation.spec.tenant));
             }
         }
     }

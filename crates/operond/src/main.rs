@@ -3,6 +3,7 @@
 mod admin_key;
 mod banner;
 mod cli;
+mod config;
 mod copy;
 mod demo;
 mod exec;
@@ -10,29 +11,29 @@ mod migrate;
 mod serve;
 mod store;
 
-use std::io::{ErrorKind, stderr};
+use std::io::{ErrorKind, IsTerminal, stderr};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use cli::args::Cli;
 use cli::exit::{Exit, advice};
+use config::Parsed;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let parsed = config::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let filter = EnvFilter::try_from_env("OPEROND_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).init();
-    run(cli).unwrap_or_else(|error| fail(&error).into())
+    // Colours are for people: in a file they would be in the way of whoever searches it.
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(stderr().is_terminal()).with_writer(stderr).init();
+    run(parsed).unwrap_or_else(|error| fail(&error).into())
 }
 
-fn run(cli: Cli) -> Result<ExitCode> {
+fn run(parsed: Parsed) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(cli::run(cli.command));
+    let outcome = runtime.block_on(cli::run(parsed));
     // A thread that reads stdin cannot be stopped; nobody waits for it.
     runtime.shutdown_background();
     outcome

@@ -1,17 +1,20 @@
 //! The composition root: which store, which listeners, which faces, and in which order they stop.
 
+use std::fs::OpenOptions;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use operond_engine::{Engine, Options};
-use operond_server::auth::{Auth, Keys, Planes};
-use operond_server::http::{GuardOptions, layers};
+use operond_server::auth::token::Tokens;
+use operond_server::auth::{Audit, Auth, Keys, Limits, Planes};
+use operond_server::http::{GuardOptions, audited};
 use operond_server::json::Types;
 use operond_server::net::{Listen, SHUTDOWN_GRACE, Server, is_loopback};
-use operond_server::tls::{self, DevIdentity};
+use operond_server::tls::{ClientFiles, DevIdentity, Files, Reloading};
 use operond_server::{Faces, Health, Settings, router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +23,7 @@ use tracing::info;
 use crate::admin_key;
 use crate::banner;
 use crate::cli::args::{self, ListenAt};
+use crate::config::Rules;
 use crate::demo;
 use crate::store::Address;
 
@@ -48,37 +52,88 @@ pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
 }
 
 /// `operond serve`: one server on one store, as an operator runs it.
-pub(crate) async fn serve(args: args::Serve) -> Result<ExitCode> {
-    let listens = listens(&args)?;
+pub(crate) async fn serve(args: args::Serve, rules: Rules) -> Result<ExitCode> {
+    agree(&args, &rules)?;
+    let certificates = certificates(&args)?.map(Reloading::load).transpose()?;
+    let listens = listens(&args, certificates.as_ref())?;
     let server = Server::bind(listens.clone()).await?;
     let addresses: Vec<SocketAddr> = server.addresses().collect();
     let advertised = match args.advertise {
         Some(advertised) => advertised,
         None => public(&listens, &addresses).context("no address serves callers")?.to_string(),
     };
-    let settings = settings(&args.faces, &advertised)?;
-    let engine = Engine::start(args.store.open(args.require_durable).await?, Options::default());
+    let audit = args.audit_log.as_deref().map(audit).transpose()?;
+    let settings = Settings { audit: audit.clone(), ..settings(&args.faces, &advertised)? };
+    let told = audit.clone().map(|audit| Arc::new(audit) as Arc<dyn operond_engine::Audit>);
+    let options = Options { audit: told, ..Options::default() };
+    let engine = Engine::start(args.store.open(args.require_durable).await?, options);
     let keys = Keys::load(engine.clone()).await?;
     let first_key = match args.insecure_no_auth {
         true => None,
         false => admin_key::make(&keys, &args.store, args.admin_key_file).await?,
     };
-    let auth = (!args.insecure_no_auth).then(|| Auth::new(keys.clone()).limited(args.limits.into()));
+    let auth = match args.insecure_no_auth {
+        true => None,
+        false => Some(auth(keys.clone(), args.limits.into(), rules).await?),
+    };
     let running = Running::start(engine, keys, auth, server, settings).await?;
     let listening: Vec<_> = listens.iter().zip(addresses).map(|(listen, at)| (listen.tls.is_some(), at)).collect();
     print!("{}", banner::serve(&listening, &advertised, &args.store, first_key.as_deref(), args.insecure_no_auth));
-    running.serve(None::<std::future::Ready<()>>).await
+    let follow = certificates.map(|certificates| certificates.follow(running.stopping.clone()));
+    let stopped = running.serve(follow).await;
+    if let Some(audit) = audit {
+        tokio::task::spawn_blocking(move || audit.close()).await?;
+    }
+    stopped
+}
+
+/// An audit in a file, which is added to, or on stdout.
+fn audit(path: &Path) -> Result<Audit> {
+    if path == Path::new("-") {
+        return Ok(Audit::to(std::io::stdout())?);
+    }
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    Ok(Audit::to(file.with_context(|| format!("cannot open the audit log {}", path.display()))?)?)
+}
+
+/// Reads all that [`serve`] reads before it opens anything.
+pub(crate) async fn rehearse(args: &args::Serve, rules: Rules) -> Result<()> {
+    agree(args, &rules)?;
+    Tokens::start(rules.issuers).await?;
+    let certificates = certificates(args)?.map(Reloading::load).transpose()?;
+    listens(args, certificates.as_ref())?;
+    settings(&args.faces, args.advertise.as_deref().unwrap_or("localhost"))?;
+    Ok(())
+}
+
+/// Refuses rules that could never come to anything.
+fn agree(args: &args::Serve, rules: &Rules) -> Result<()> {
+    if args.insecure_no_auth && rules.recognise() {
+        bail!("--insecure-no-auth asks nobody who they are, but the configuration says whom to believe");
+    }
+    if rules.certificates.is_some() && args.tls_client_ca.is_none() {
+        bail!("the configuration has rules for client certificates: --tls-client-ca says whose are to be asked for");
+    }
+    Ok(())
+}
+
+/// Who is asked who they are, and believed what.
+async fn auth(keys: Keys, limits: Limits, rules: Rules) -> Result<Auth> {
+    let mut auth = Auth::new(keys).limited(Limits { tenants: rules.tenants, ..limits });
+    if !rules.issuers.is_empty() {
+        auth = auth.believing(Tokens::start(rules.issuers).await?);
+    }
+    if let Some(certificates) = rules.certificates {
+        auth = auth.recognising(certificates);
+    }
+    Ok(auth)
 }
 
 /// Where to listen, and what is served there: an address of its own takes its calls away from the others.
-fn listens(args: &args::Serve) -> Result<Vec<Listen>> {
-    let identity = match (&args.tls_cert, &args.tls_key) {
-        (Some(certificate), Some(key)) => Some(tls::load(certificate, key)?.server_config()),
-        _ => None,
-    };
+fn listens(args: &args::Serve, certificates: Option<&Reloading>) -> Result<Vec<Listen>> {
     let plain = |address| Listen::plaintext(address);
-    let encrypted = |address| match &identity {
-        Some(config) => Ok(Listen::tls(address, Arc::clone(config))),
+    let encrypted = |address| match certificates {
+        Some(certificates) => Ok(Listen::tls(address, certificates.current())),
         None => bail!("{address} is to speak TLS: --tls-cert and --tls-key name a certificate chain and its key"),
     };
     let at = |at: ListenAt| if at.tls { encrypted(at.address) } else { Ok(plain(at.address)) };
@@ -92,6 +147,17 @@ fn listens(args: &args::Serve) -> Result<Vec<Listen>> {
     listens.extend(admin.map(|listen| Listen { planes: Planes::ADMIN.and(Planes::REFLECTION), ..listen }));
     listens.iter().try_for_each(|listen| check(listen, args))?;
     Ok(listens)
+}
+
+/// The files of TLS listeners, if there are any.
+fn certificates(args: &args::Serve) -> Result<Option<Files>> {
+    let (Some(certificate), Some(key)) = (args.tls_cert.clone(), args.tls_key.clone()) else { return Ok(None) };
+    let clients = args.tls_client_ca.clone().map(|authorities| ClientFiles {
+        authorities,
+        revoked: args.tls_client_crl.clone(),
+        required: args.tls_client_required,
+    });
+    Ok(Some(Files { certificate, key, clients }))
 }
 
 /// Refuses addresses where credentials could be read on their way, or where nobody would be asked for any.
@@ -114,8 +180,8 @@ fn check(listen: &Listen, args: &args::Serve) -> Result<()> {
 
 /// The address that callers are told: with TLS, if there is one.
 fn public(listens: &[Listen], addresses: &[SocketAddr]) -> Option<SocketAddr> {
-    let public = listens.iter().zip(addresses).filter(|(listen, _)| listen.planes.meet(Planes::PUBLIC));
-    public.map(|(_, address)| *address).last()
+    let mut public = listens.iter().zip(addresses).filter(|(listen, _)| listen.planes.meet(Planes::PUBLIC));
+    public.next_back().map(|(_, address)| *address)
 }
 
 /// A server that is ready to answer.
@@ -132,7 +198,8 @@ impl Running {
     async fn start(engine: Engine, keys: Keys, auth: Option<Auth>, server: Server, settings: Settings) -> Result<Self> {
         let health = settings.health.clone();
         let guards = GuardOptions { advertised: Some(settings.advertised.clone()) };
-        let faces = layers(router(engine.clone(), keys, settings).await?, &guards, auth);
+        let audit = settings.audit.clone();
+        let faces = audited(router(engine.clone(), keys, settings).await?, &guards, auth, audit);
         Ok(Self { engine, server, faces, health, stopping: CancellationToken::new() })
     }
 

@@ -250,6 +250,10 @@ impl From<Error> for ApiError {
             Error::NotFound(Missing::Gone(Gone::Expired)) => {
                 Self::new(Reason::Expired, "the operation has expired: its retention passed after it was done")
             }
+            Error::OutOfScope => Self::new(
+                Reason::PermissionDenied,
+                "the credential reaches no operations of this tenant and kind: `operond whoami` says which it reaches",
+            ),
             Error::Rejected(rejection) => rejected(rejection),
             Error::KeyReused(field) => Self::new(
                 Reason::IdempotencyKeyReused,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use operond_core::limits::{ANSWER_BYTES_MAX, FILTER_CHARS_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 use operond_core::{Invalid, Operation, Problem, check_text};
 use operond_store::{Count, CountQuery, Cursor, Face, Filter, FilterError, ListQuery, Order};
+use tokio::sync::SemaphorePermit;
 
 use crate::error::{ApiError, Reason, quote};
 use crate::page_token;
@@ -32,6 +33,7 @@ pub(crate) async fn page<T>(
     asked: &ListAsked<'_>,
     show: impl Fn(&Arc<Operation>) -> (T, usize),
 ) -> Result<(Vec<T>, String), ApiError> {
+    let _turn = turn(call)?;
     let query = query(call, asked)?;
     let page = call.engine.list(&query).await?;
     let (mut items, mut bytes, mut next) = (Vec::new(), 0, page.next);
@@ -52,9 +54,20 @@ pub(crate) async fn page<T>(
 
 /// How many operations the filter means, up to the bounds of a count; whether there may be more.
 pub(crate) async fn count(call: &Call, filter: &str, face: Face) -> Result<Count, ApiError> {
+    let _turn = turn(call)?;
     let filter = Arc::new(self::filter(filter, face)?);
     let query = CountQuery { filter, payloads: Arc::new(call.types()), ..CountQuery::default() };
     Ok(call.engine.count(&query).await?)
+}
+
+/// Lists and counts that are carried out at a time. They look at a thousand operations each and a store carries out
+/// one or a few of them at once: with as many of them as of other calls, each would wait for longer than its caller.
+pub(crate) const LISTS_MAX: usize = 64;
+
+/// A turn among the lists and counts.
+fn turn(call: &Call) -> Result<SemaphorePermit<'_>, ApiError> {
+    let full = |_| ApiError::new(Reason::Overloaded, format!("{LISTS_MAX} lists and counts are carried out already"));
+    call.lists.try_acquire().map_err(full)
 }
 
 fn query(call: &Call, asked: &ListAsked<'_>) -> Result<ListQuery, ApiError> {
@@ -63,6 +76,8 @@ fn query(call: &Call, asked: &ListAsked<'_>) -> Result<ListQuery, ApiError> {
         payloads: Arc::new(call.types()),
         order: order(asked.order_by)?,
         limit: page_size(asked.page_size)?,
+        // The engine goes by its own; page tokens are bound to it.
+        scope: call.identity.scope.clone(),
         ..ListQuery::default()
     };
     if !asked.page_token.is_empty() {

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use operond_core::{OperationId, Timestamp};
+use operond_core::{Kind, OperationId, Tenant, Timestamp};
 use operond_store::{Cursor, Face, ListQuery, Order};
 
 use crate::error::{ApiError, Reason};
@@ -38,8 +38,7 @@ fn read(key: &[u8; 32], query: &ListQuery, token: &str) -> Option<Cursor> {
     Some(Cursor { created_at: Timestamp::from_micros(i64::from_be_bytes(*created_at)), id })
 }
 
-/// Over the place and the list that it is in: its order, and its filter as it was written. A list of one tenant's
-/// operations would add the tenant here.
+/// Over the place and the list that it is in: its order, its filter as it was written, and what its caller reaches.
 fn mac(key: &[u8; 32], query: &ListQuery, place: &[u8]) -> [u8; MAC_BYTES] {
     let order = match query.order {
         Order::NewestFirst => 0,
@@ -49,10 +48,13 @@ fn mac(key: &[u8; 32], query: &ListQuery, place: &[u8]) -> [u8; MAC_BYTES] {
         Face::Native => 0,
         Face::Google => 1,
     };
-    let filter = query.filter.text();
+    let kinds = query.scope.kinds.iter().flat_map(|kinds| kinds.iter().map(Kind::as_str));
+    let tenant = query.scope.tenant.iter().map(Tenant::as_str);
     let mut hasher = blake3::Hasher::new_keyed(key);
-    hasher.update(CONTEXT).update(&[order, face]);
-    hasher.update(&(filter.len() as u64).to_be_bytes()).update(filter.as_bytes());
+    hasher.update(CONTEXT).update(&[order, face, u8::from(query.scope.tenant.is_some())]);
+    for text in std::iter::once(query.filter.text()).chain(tenant).chain(kinds) {
+        hasher.update(&(text.len() as u64).to_be_bytes()).update(text.as_bytes());
+    }
     let hash = hasher.update(place).finalize();
     *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
@@ -64,7 +66,7 @@ fn same(one: &[u8; MAC_BYTES], other: &[u8; MAC_BYTES]) -> bool {
 }
 
 /// The key seals other things, too, perhaps.
-const CONTEXT: &[u8] = b"operond page token 2";
+const CONTEXT: &[u8] = b"operond page token 3";
 const MAC_BYTES: usize = 16;
 /// CONTRACT §4: so that a token is at home in every URL and log line.
 const TOKEN_CHARS_MAX: usize = 100;
@@ -74,6 +76,7 @@ const TOKEN_BYTES_MAX: usize = TOKEN_CHARS_MAX / 4 * 3;
 mod tests {
     use std::sync::Arc;
 
+    use operond_core::Scope;
     use operond_store::Filter;
 
     use super::*;
@@ -82,6 +85,14 @@ mod tests {
 
     fn query(filter: &str, face: Face, order: Order) -> ListQuery {
         ListQuery { filter: Arc::new(Filter::parse(filter, face).unwrap()), order, ..ListQuery::default() }
+    }
+
+    fn scope(tenant: Option<&str>, kinds: &[&str]) -> Scope {
+        let kinds: Vec<Kind> = kinds.iter().map(|kind| Kind::new(kind).unwrap()).collect();
+        Scope {
+            tenant: tenant.map(|tenant| Tenant::parse("tenant", tenant).unwrap()),
+            kinds: Some(kinds.into()).filter(|kinds: &Arc<[Kind]>| !kinds.is_empty()),
+        }
     }
 
     fn everything() -> ListQuery {
@@ -131,6 +142,11 @@ mod tests {
             query("kind = b", Face::Native, Order::NewestFirst),
             query("kind = a", Face::Google, Order::NewestFirst),
             query("kind = a AND state = QUEUED", Face::Native, Order::NewestFirst),
+            ListQuery { scope: scope(Some("t"), &[]), ..everything() },
+            ListQuery { scope: scope(Some("u"), &[]), ..everything() },
+            ListQuery { scope: scope(None, &["t"]), ..everything() },
+            ListQuery { scope: scope(Some("t"), &["u"]), ..everything() },
+            ListQuery { scope: scope(None, &["t", "u"]), ..everything() },
         ];
         for (given, list) in lists.iter().enumerate() {
             let token = seal(&KEY, list, &cursor());

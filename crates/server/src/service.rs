@@ -8,7 +8,7 @@ use axum::Router;
 use http::Extensions;
 use operond_core::limits::{REQUEST_BYTES_MAX, WAIT_MAX};
 use operond_core::{Operation, OperationId, Reason as CancelReason, Scope, Spec, State, Timestamp};
-use operond_engine::{Create, Engine, Error};
+use operond_engine::{Create, Engine, Error, Origin};
 use operond_proto::FILE_DESCRIPTOR_SET;
 use operond_proto::google::longrunning::operations_server::{
     self as google_operations_server, OperationsServer as GoogleOperationsServer,
@@ -22,17 +22,19 @@ use operond_proto::operond::v1::work_server::{self, WorkServer};
 use operond_proto::yandex::cloud::endpoint::api_endpoint_service_server::{self, ApiEndpointServiceServer};
 use operond_proto::yandex::cloud::operation::operation_service_server::{self, OperationServiceServer};
 use operond_store::Missing;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::pb::health_server::{self, HealthServer};
 
-use crate::auth::{Identity, Keys, Limiter, Reservation};
+use crate::auth::{Audit, Identity, Keys, Limiter, Reservation, origin};
 use crate::error::{ApiError, Reason};
 use crate::grpc::Strict;
 use crate::health::{Health, HealthService};
-use crate::http::Deadline;
+use crate::http::{Deadline, hold};
 use crate::json::Types;
 use crate::kinds::Kinds;
+use crate::listing::LISTS_MAX;
 use crate::types::{Registry, TypesError};
 use crate::wire::{self, View};
 use crate::{google, native, poll_interval, rest, yandex};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub types: Types,
     /// Told to health checks; keep a clone to say that the server is about to stop.
     pub health: Health,
+    /// Told of keys and settings that are changed; the engine has it, too, and the layers.
+    pub audit: Option<Audit>,
 }
 
 impl Settings {
@@ -67,6 +71,7 @@ impl Settings {
             collection: "operations".into(),
             types: Types::builtin(),
             health: Health::default(),
+            audit: None,
         }
     }
 }
@@ -80,7 +85,8 @@ pub async fn router(engine: Engine, keys: Keys, settings: Settings) -> Result<Ro
     let health = HealthService { health: settings.health.clone(), names: SERVICES };
     let types = Registry::load(engine.clone(), settings.types.clone()).await?;
     let kinds = Kinds::load(engine.clone()).await?;
-    let service = Arc::new(Service { engine, settings, types, kinds, keys, clock: Clock::start() });
+    let (lists, clock) = (Semaphore::new(LISTS_MAX), Clock::start());
+    let service = Arc::new(Service { engine, settings, types, kinds, keys, lists, clock });
 
     macro_rules! serve {
         ($server:ident, $service:expr) => {
@@ -99,7 +105,9 @@ pub async fn router(engine: Engine, keys: Keys, settings: Settings) -> Result<Ro
     let reflection =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET);
     let reflection_v1 = reflection().build_v1().expect("the committed descriptors are checked by a test");
+    let reflection_v1 = Strict(reflection_v1.accept_compressed(Gzip));
     let reflection_v1alpha = reflection().build_v1alpha().expect("the committed descriptors are checked by a test");
+    let reflection_v1alpha = Strict(reflection_v1alpha.accept_compressed(Gzip));
 
     let path = |name: &str| format!("/{name}/{{*method}}");
     Ok(Router::new()
@@ -136,6 +144,8 @@ pub(crate) struct Service {
     pub(crate) types: Registry,
     pub(crate) kinds: Kinds,
     pub(crate) keys: Keys,
+    /// Turns for lists and counts; see [`LISTS_MAX`].
+    pub(crate) lists: Semaphore,
     clock: Clock,
 }
 
@@ -146,6 +156,8 @@ pub(crate) struct Call {
     pub(crate) engine: Engine,
     /// Who calls.
     pub(crate) identity: Arc<Identity>,
+    /// The same for the audit, where there is one.
+    origin: Option<Origin>,
     /// Holds what is created to the limits of its tenant.
     limiter: Option<Arc<Limiter>>,
 }
@@ -167,12 +179,15 @@ impl Service {
                 "nobody has asked who is calling: the server is put together wrongly",
             )
         })?;
-        Ok(Call {
-            service: Arc::clone(self),
-            engine: self.engine.within(identity.scope.clone()),
-            identity: Arc::clone(identity),
-            limiter: extensions.get::<Arc<Limiter>>().cloned(),
-        })
+        let mut engine = self.engine.within(identity.scope.clone());
+        let mut who = None;
+        if engine.is_audited() || self.settings.audit.is_some() {
+            let origin = origin(identity, extensions.get());
+            engine = engine.on_behalf_of(Arc::clone(&origin));
+            who = Some(origin);
+        }
+        let (service, identity, limiter) = (Arc::clone(self), Arc::clone(identity), extensions.get().cloned());
+        Ok(Call { service, engine, identity, origin: who, limiter })
     }
 
     /// The message types that are known now.
@@ -206,6 +221,13 @@ impl Call {
     /// The service, for what outlives the call.
     pub(crate) fn service(&self) -> Arc<Service> {
         Arc::clone(&self.service)
+    }
+
+    /// Tells the audit what was done to which key or setting.
+    pub(crate) fn audit(&self, what: &str, which: &str) {
+        if let (Some(audit), Some(origin)) = (&self.settings.audit, &self.origin) {
+            audit.setting(origin, what, which);
+        }
     }
 
     /// Begins an operation by `begin`, if its tenant may have one more. If not, a create that was carried out before is
@@ -270,8 +292,12 @@ pub(crate) struct Hold<'a> {
     pub(crate) deadline: Option<&'a Deadline>,
 }
 
-/// `wait`, cut so that a call with this deadline answers a little before it. Such a call is not cut off.
+/// `wait`, cut so that a call with this deadline answers a little before it. Such a call is not cut off, and while it
+/// waits it is not counted among those that are carried out.
 pub(crate) fn until(wait: Duration, deadline: Option<&Deadline>) -> Duration {
+    if !wait.is_zero() {
+        hold();
+    }
     match deadline {
         Some(deadline) if !wait.is_zero() => {
             deadline.answer_myself();

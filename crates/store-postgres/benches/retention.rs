@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use operond_core::{
     Any, Claim, Command, Complete, Completion, Digest, Kind, LeaseKey, LeaseSecret, NewOperation, Operation,
-    OperationId, Retention, Spec, Worker,
+    OperationId, Retention, Scope, Spec, Worker,
 };
 use operond_store::conformance::block_on;
 use operond_store::{Accepted, Batch, CreateRequest, Request, Store};
@@ -90,7 +90,7 @@ fn complete(operation: &Operation) -> Request {
     let lease = LeaseKey { operation: operation.id.clone(), token: lease.token, secret: lease.secret };
     let result = Completion::Response(Any::empty());
     let complete = Complete { lease, result, metadata: None, digest: Digest([1; 16]) };
-    Request::Command(operation.id.clone(), Box::new(Command::Complete(complete)))
+    Request::Command(Scope::default(), operation.id.clone(), Box::new(Command::Complete(complete)))
 }
 
 fn ask(store: &PostgresStore, requests: Vec<Request>) -> operond_store::Applied {
@@ -109,7 +109,7 @@ fn reads(store: &PostgresStore, operations: &[Arc<Operation>], work: impl FnOnce
                     break;
                 }
                 let asked = Instant::now();
-                block_on(store.get(id)).expect("it is read");
+                block_on(store.get(&Scope::default(), id)).expect("it is read");
                 took.push(asked.elapsed().as_secs_f64() * 1_000.0);
             }
             took.sort_unstable_by(f64::total_cmp);

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use futures::future::{try_join, try_join_all};
 use operond_core::{Gone, KeyRecord, Operation, OperationId, Tenant, Timestamp};
 use operond_store::pack::Packed;
-use operond_store::{Applied, Batch, ClaimWant, KeyWrite, Missing, News, OperationWrite, Rows, Wants};
+use operond_store::{Applied, Batch, ClaimWant, KeyWrite, News, OperationWrite, Rows, Wants};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -44,7 +44,7 @@ pub(crate) async fn judge(session: &Session, batch: &Batch, context: &Context<'_
     }
     candidates.into_iter().for_each(|candidates| rows.offer(candidates));
     rows.offer_due(due);
-    let replies = rows.run(batch, |id| gone.get(id).map_or(Missing::Never, |(_, gone)| Missing::Gone(*gone)));
+    let replies = rows.run(batch, |id| gone.get(id).cloned());
     let applied = rows.applied(replies);
     Ok(Judged { rows, applied, keys: keys.into_keys().collect(), begun })
 }
@@ -310,6 +310,11 @@ fn of_claim(want: &ClaimWant, set_aside: Vec<String>, all: bool) -> Question<'_>
     let kinds: Vec<&str> = kinds.into_iter().collect();
     let after = want.after.as_ref().map_or("", Tenant::as_str);
     let about = About::Claim;
+    if let Some(tenant) = &want.tenant {
+        let parameters: Parameters<'_> =
+            vec![Box::new(kinds), Box::new(tenant.as_str()), Box::new(sql_limit(want.max)), Box::new(set_aside)];
+        return Question { about, sql: &sql::CANDIDATES_OF_TENANT, parameters };
+    }
     if let ([kind], 1) = (&*kinds, want.max) {
         let parameters: Parameters<'_> = vec![Box::new(*kind), Box::new(after), Box::new(set_aside)];
         return Question { about, sql: &sql::CANDIDATE, parameters };

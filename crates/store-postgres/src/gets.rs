@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::join_all;
-use operond_core::OperationId;
+use operond_core::{Gone, Operation, OperationId, Scope, Tenant};
 use operond_store::{Error, Lookup};
 use tokio::sync::oneshot;
 
@@ -23,6 +23,7 @@ struct State {
 }
 
 struct Asked {
+    scope: Scope,
     id: OperationId,
     caller: oneshot::Sender<Result<Lookup, Error>>,
 }
@@ -37,11 +38,12 @@ impl Gets {
     /// Asks for an operation: where the answer comes, and a reading that has to be begun, unless there are enough.
     pub(crate) fn ask(
         inner: &Arc<Inner>,
+        scope: &Scope,
         id: &OperationId,
     ) -> (oneshot::Receiver<Result<Lookup, Error>>, Option<Reading>) {
         let (caller, answer) = oneshot::channel();
         let mut state = inner.gets.state();
-        state.waiting.push(Asked { id: id.clone(), caller });
+        state.waiting.push(Asked { scope: scope.clone(), id: id.clone(), caller });
         let begins = state.under_way < AT_ONCE;
         state.under_way += usize::from(begins);
         (answer, begins.then(|| Reading { inner: Arc::clone(inner), over: false }))
@@ -86,48 +88,68 @@ impl Drop for Reading {
 
 impl Inner {
     async fn read_together(&self, asked: Vec<Asked>) {
-        if asked.len() > 1 {
-            let ids: Vec<&str> = asked.iter().map(|asked| asked.id.as_str()).collect();
-            if let Ok(found) = self.while_there(self.look_up(&ids)).await {
-                return asked.into_iter().for_each(|asked| asked.answer(&found));
-            }
+        if asked.len() > 1
+            && let Ok(found) = self.while_there(self.look_up(&asked)).await
+        {
+            return asked.into_iter().for_each(|asked| asked.answer(&found));
         }
         // What is wrong with one is no matter of the others.
         join_all(asked.into_iter().map(|asked| self.read(asked))).await;
     }
 
     async fn read(&self, asked: Asked) {
-        match self.while_there(self.look_up(&[asked.id.as_str()])).await {
+        match self.while_there(self.look_up(std::slice::from_ref(&asked))).await {
             Ok(found) => asked.answer(&found),
             Err(fault) => drop(asked.caller.send(Err(fault.into()))),
         }
     }
 
-    /// Those of these operations that there are or were.
-    async fn look_up(&self, ids: &[&str]) -> Result<HashMap<OperationId, Lookup>, Fault> {
+    /// Those of these operations that there are or were. A tombstone is looked for also of one that is outside of its
+    /// scope: it takes as long to find nothing.
+    async fn look_up(&self, asked: &[Asked]) -> Result<Found, Fault> {
+        let ids: Vec<&str> = asked.iter().map(|asked| asked.id.as_str()).collect();
         let client = self.reader().await?;
         let statement = client.prepare_cached(&sql::OPERATIONS_BY_ID).await?;
-        let mut found = HashMap::new();
+        let mut found = Found::default();
         for row in client.query(&statement, &[&ids]).await? {
             let operation = columns::operation(&row)?;
-            found.insert(operation.id.clone(), Lookup::Found(Arc::new(operation)));
+            found.operations.insert(operation.id.clone(), Arc::new(operation));
         }
-        let missing: Vec<&str> = ids.iter().copied().filter(|id| !found.contains_key(*id)).collect();
+        let missing: Vec<&str> =
+            asked.iter().filter(|asked| found.operation(asked).is_none()).map(|asked| asked.id.as_str()).collect();
         if !missing.is_empty() {
             let statement = client.prepare_cached(&sql::TOMBSTONES).await?;
             for row in client.query(&statement, &[&missing]).await? {
-                let (id, (tenant, gone)) = tombstones::read(&row)?;
-                found.insert(id, Lookup::Gone(tenant, gone));
+                let (id, tombstone) = tombstones::read(&row)?;
+                found.tombstones.insert(id, tombstone);
             }
         }
         Ok(found)
     }
 }
 
+/// What there is of some operations.
+#[derive(Default)]
+struct Found {
+    operations: HashMap<OperationId, Arc<Operation>>,
+    tombstones: HashMap<OperationId, (Tenant, Gone)>,
+}
+
+impl Found {
+    /// The one that is asked for, as far as it can be reached.
+    fn operation(&self, asked: &Asked) -> Option<&Arc<Operation>> {
+        self.operations.get(&asked.id).filter(|operation| asked.scope.covers(&operation.spec))
+    }
+}
+
 impl Asked {
     /// The caller may have hung up.
-    fn answer(self, found: &HashMap<OperationId, Lookup>) {
-        drop(self.caller.send(Ok(found.get(&self.id).cloned().unwrap_or(Lookup::Never))));
+    fn answer(self, found: &Found) {
+        let lookup = match found.operation(&self) {
+            Some(operation) => Lookup::Found(Arc::clone(operation)),
+            None => Lookup::of_tombstone(&self.scope, found.tombstones.get(&self.id).cloned()),
+        };
+        drop(self.caller.send(Ok(lookup)));
     }
 }
 

@@ -20,14 +20,14 @@ impl Held {
             return false;
         }
         held.retain(|_, since| since.elapsed() < HELD_LIFE);
-        batch.requests.iter().any(|request| matches!(request, Request::Command(id, _) if held.contains_key(id)))
+        batch.requests.iter().any(|request| matches!(request, Request::Command(_, id, _) if held.contains_key(id)))
     }
 
     /// Takes in which ones were not to be had.
     pub(crate) fn note(&self, batch: &Batch, applied: &Applied) {
         let mut held = self.held();
         for (request, reply) in batch.requests.iter().zip(&applied.replies) {
-            if let (Request::Command(id, _), Err(Refusal::Held)) = (request, reply)
+            if let (Request::Command(_, id, _), Err(Refusal::Held)) = (request, reply)
                 && held.len() < HELD_MAX
             {
                 held.insert(id.clone(), Instant::now());

@@ -168,7 +168,7 @@ impl Lanes {
                     drop(lane);
                     tracing::warn!(%stream, n, ?fault, "it is not known whether a transaction was committed: looking");
                     match self.was_committed(&stream, n).await {
-                        Some(true) => return Ok(done.expect("what is being committed is done")),
+                        Some(true) => return Ok(*done.expect("what is being committed is done")),
                         Some(false) if doubts < DOUBTS_MAX => doubts += 1,
                         Some(false) => return Err(fault.into()),
                         None => return Err(Error::Unknown(format!("{fault:?}").into())),
@@ -282,7 +282,7 @@ impl Lanes {
 /// A transaction that failed, and what would have been answered had it not.
 struct Attempt {
     failure: Failure,
-    done: Option<Done>,
+    done: Option<Box<Done>>,
 }
 
 impl<F: Into<Failure>> From<F> for Attempt {
@@ -371,7 +371,7 @@ impl Lane {
                 self.stream.advance();
                 Ok(done)
             }
-            Err(failure) => Err(Attempt { failure, done: Some(done) }),
+            Err(failure) => Err(Attempt { failure, done: Some(Box::new(done)) }),
         }
     }
 }

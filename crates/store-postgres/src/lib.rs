@@ -48,7 +48,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use operond_core::OperationId;
+use operond_core::{OperationId, Scope};
 use operond_store::{
     Answer, Applied, Batch, Clock, Collection, Count, CountQuery, Document, DocumentWrite, Error, ListQuery, Lookup,
     Page, Properties, Stale, Store,
@@ -152,11 +152,11 @@ impl Store for PostgresStore {
         self.task(|inner| async move { inner.lanes.update(batch).await })
     }
 
-    fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
+    fn get(&self, scope: &Scope, id: &OperationId) -> Answer<'_, Lookup> {
         if self.closed.load(Ordering::SeqCst) {
             return Box::pin(async { Err(closed()) });
         }
-        let (answer, reading) = Gets::ask(&self.inner, id);
+        let (answer, reading) = Gets::ask(&self.inner, scope, id);
         if let Some(reading) = reading {
             self.tasks.spawn_on(reading.go_on(), &self.runtime);
         }

@@ -19,8 +19,8 @@ use crate::sql;
 pub(crate) async fn page(client: &mut deadpool_postgres::Client, query: &ListQuery) -> Result<Page, Fault> {
     let mut filling = Filling::new(query);
     let transaction = snapshot(client).await?;
-    let range = query.filter.range();
-    let mut operations = Operations::open(&transaction, range, query.order, query.after.as_ref()).await?;
+    let range = query.range();
+    let mut operations = Operations::open(&transaction, &range, query.order, query.after.as_ref()).await?;
     'page: loop {
         let (some, last) = operations.next(&transaction).await?;
         for operation in some {
@@ -37,13 +37,13 @@ pub(crate) async fn page(client: &mut deadpool_postgres::Client, query: &ListQue
 
 /// How many there are, as of one instant.
 pub(crate) async fn count(client: &mut deadpool_postgres::Client, query: &CountQuery) -> Result<Count, Fault> {
-    let range = query.filter.range();
+    let range = query.range();
     if range.whole {
-        return count_keys(client, query, range).await;
+        return count_keys(client, query, &range).await;
     }
     let mut counting = Counting::new(query);
     let transaction = snapshot(client).await?;
-    let mut operations = Operations::open(&transaction, range, Order::default(), None).await?;
+    let mut operations = Operations::open(&transaction, &range, Order::default(), None).await?;
     'count: loop {
         let (some, last) = operations.next(&transaction).await?;
         for operation in some {
@@ -62,7 +62,11 @@ async fn count_keys(client: &deadpool_postgres::Client, query: &CountQuery, rang
     let bounds = Bounds::of(range, Order::OldestFirst, None);
     // One more than may be told, to know whether there is one.
     let most = sql_limit(query.count_max).saturating_add(1);
-    let statement = if range.kind.is_none() { &sql::COUNT } else { &sql::COUNT_KIND };
+    let statement = match (&range.tenant, &range.kind) {
+        (Some(_), _) => &sql::COUNT_TENANT,
+        (None, Some(_)) => &sql::COUNT_KIND,
+        (None, None) => &sql::COUNT,
+    };
     let mut parameters = bounds.parameters();
     parameters.push(&most);
     let statement = client.prepare_cached(statement).await?;
@@ -90,11 +94,13 @@ impl Operations {
         after: Option<&Cursor>,
     ) -> Result<Self, Fault> {
         let bounds = Bounds::of(range, order, after);
-        let sql = match (order, &range.kind) {
-            (Order::NewestFirst, None) => &sql::LIST_NEWEST,
-            (Order::OldestFirst, None) => &sql::LIST_OLDEST,
-            (Order::NewestFirst, Some(_)) => &sql::LIST_KIND_NEWEST,
-            (Order::OldestFirst, Some(_)) => &sql::LIST_KIND_OLDEST,
+        let sql = match (order, &range.tenant, &range.kind) {
+            (Order::NewestFirst, Some(_), _) => &sql::LIST_TENANT_NEWEST,
+            (Order::OldestFirst, Some(_), _) => &sql::LIST_TENANT_OLDEST,
+            (Order::NewestFirst, None, None) => &sql::LIST_NEWEST,
+            (Order::OldestFirst, None, None) => &sql::LIST_OLDEST,
+            (Order::NewestFirst, None, Some(_)) => &sql::LIST_KIND_NEWEST,
+            (Order::OldestFirst, None, Some(_)) => &sql::LIST_KIND_OLDEST,
         };
         let statement = transaction.prepare_cached(sql).await?;
         Ok(Self { portal: transaction.bind(&statement, &bounds.parameters()).await?, rows: ROWS_FIRST })
@@ -122,7 +128,8 @@ struct Bounds<'q> {
     begin: (i64, &'q str),
     end: (i64, &'q str),
     mask: i64,
-    kind: Option<&'q str>,
+    /// A tenant or a kind, whichever the statement is about.
+    whose: Option<&'q str>,
 }
 
 impl<'q> Bounds<'q> {
@@ -138,13 +145,13 @@ impl<'q> Bounds<'q> {
         };
         let states = State::ALL.into_iter().filter(|state| range.states.contains(*state));
         let mask = states.fold(0, |mask, state| mask | 1_i64 << state_code(state));
-        Self { begin, end, mask, kind: range.kind.as_deref() }
+        Self { begin, end, mask, whose: range.tenant.as_deref().or(range.kind.as_deref()) }
     }
 
     fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
             vec![&self.begin.0, &self.begin.1, &self.end.0, &self.end.1, &self.mask];
-        parameters.extend(self.kind.as_ref().map(|kind| kind as &(dyn ToSql + Sync)));
+        parameters.extend(self.whose.as_ref().map(|whose| whose as &(dyn ToSql + Sync)));
         parameters
     }
 }

@@ -17,7 +17,11 @@ pub(crate) struct Step {
 }
 
 /// Every step, in order.
-pub(crate) const STEPS: &[Step] = &[Step { sql: include_str!("../migrations/0001_operations.sql"), serves: 1 }];
+pub(crate) const STEPS: &[Step] = &[
+    Step { sql: include_str!("../migrations/0001_operations.sql"), serves: 1 },
+    // Before, servers asked nobody who they are, and did not know the keys that they now share.
+    Step { sql: include_str!("../migrations/0002_tenants.sql"), serves: 2 },
+];
 
 /// How a database's schema stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

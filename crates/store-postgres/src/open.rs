@@ -60,6 +60,17 @@ pub enum OpenError {
         /// What came of it.
         why: String,
     },
+    /// It answers, and no protected connection to it can be made.
+    #[error(
+        "{url} cannot be trusted: {why}; check sslrootcert, that the database has ssl = on, and that its certificate is \
+         for the host as the URL names it"
+    )]
+    Untrusted {
+        /// Where it was tried.
+        url: String,
+        /// What came of the handshake.
+        why: String,
+    },
     /// It answers, and takes no writes.
     #[error("{url} is read-only (a standby, or default_transaction_read_only): name the primary, or all hosts")]
     ReadOnly {
@@ -237,9 +248,11 @@ async fn connect(connector: &Connector) -> Result<Session, OpenError> {
 fn refusal(url: String, error: &tokio_postgres::Error) -> OpenError {
     let why = chain(error);
     let Some(code) = error.code() else {
-        // The driver's own words for a host that does not take writes.
+        // The driver's own words, for it has no others: of a host that does not take writes, and of TLS.
         return if why.contains("does not allow writes") {
             OpenError::ReadOnly { url }
+        } else if why.contains("TLS handshake") {
+            OpenError::Untrusted { url, why }
         } else {
             OpenError::Unreachable { url, why }
         };

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use operond_core::{
-    Any, Claim, Command, Complete, Completion, Digest, Kind, LeaseKey, LeaseSecret, NewOperation, Operation, Spec,
-    Status, Worker,
+    Any, Claim, Command, Complete, Completion, Digest, Kind, LeaseKey, LeaseSecret, NewOperation, Operation, Scope,
+    Spec, Status, Worker,
 };
 use operond_store::conformance::block_on;
 use operond_store::{
@@ -116,7 +116,7 @@ fn end(number: u64, operation: &Operation) -> Option<Request> {
     let newest = operation.lease.as_ref().expect("it was started");
     let lease = LeaseKey { operation: operation.id.clone(), token: newest.token, secret: newest.secret };
     let complete = Complete { lease, result, metadata: None, digest: Digest([1; 16]) };
-    Some(Request::Command(operation.id.clone(), Box::new(Command::Complete(complete))))
+    Some(Request::Command(Scope::default(), operation.id.clone(), Box::new(Command::Complete(complete))))
 }
 
 fn update(store: &SqliteStore, requests: Vec<Request>) -> Vec<Reply> {

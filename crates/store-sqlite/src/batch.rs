@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use operond_core::{Gone, Now, OperationId};
+use operond_core::{Gone, Now, OperationId, Tenant};
 use operond_store::columns::Place;
-use operond_store::{Applied, Batch, Missing, OperationWrite, Rows, Wants};
+use operond_store::{Applied, Batch, OperationWrite, Rows, Wants};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::fault::{Damage, Fault};
@@ -17,7 +17,7 @@ pub(crate) fn apply(connection: &Connection, batch: &Batch, now: Now) -> Result<
     let mut loaded = Loaded::new(&transaction, now);
     loaded.load(&batch.wants())?;
     let Loaded { mut rows, places, tombstones, .. } = loaded;
-    let replies = rows.run(batch, |id| tombstones.get(id).map_or(Missing::Never, |gone| Missing::Gone(*gone)));
+    let replies = rows.run(batch, |id| tombstones.get(id).cloned());
     write(&transaction, &rows, &places, now)?;
     transaction.commit()?;
     Ok(rows.applied(replies))
@@ -29,7 +29,7 @@ struct Loaded<'c> {
     rows: Rows,
     /// Where each operation was, to tell whether its indexes must be touched.
     places: HashMap<OperationId, Place>,
-    tombstones: HashMap<OperationId, Gone>,
+    tombstones: HashMap<OperationId, (Tenant, Gone)>,
 }
 
 impl<'c> Loaded<'c> {
@@ -40,9 +40,9 @@ impl<'c> Loaded<'c> {
     fn load(&mut self, wants: &Wants) -> Result<(), Fault> {
         for id in &wants.ids {
             if !self.operation(id)?
-                && let Some((_, gone)) = tombstone(self.connection, id)?
+                && let Some(tombstone) = tombstone(self.connection, id)?
             {
-                self.tombstones.insert(id.clone(), gone);
+                self.tombstones.insert(id.clone(), tombstone);
             }
         }
         for (tenant, key) in &wants.keys {

@@ -25,7 +25,10 @@ pub(crate) fn candidates(connection: &Connection, want: &ClaimWant) -> Result<Ve
     let mut kinds: Vec<&Kind> = want.kinds.iter().collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let tenants = tenants_in_turn(connection, &kinds, want.after.as_ref(), want.max)?;
+    let tenants = match &want.tenant {
+        Some(tenant) => vec![(tenant.as_str().to_owned(), kinds)],
+        None => tenants_in_turn(connection, &kinds, want.after.as_ref(), want.max)?,
+    };
     let each = want.max.div_ceil(tenants.len().max(1));
     let mut turns: VecDeque<Turn<'_>> =
         tenants.into_iter().map(|(tenant, kinds)| Turn::new(tenant, kinds, each)).collect();

@@ -41,7 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use futures_channel::oneshot::{self, Receiver, Sender};
-use operond_core::OperationId;
+use operond_core::{OperationId, Scope};
 use operond_store::{
     Answer, Applied, Batch, Clock, Collection, Count, CountQuery, Document, DocumentWrite, Error, ListQuery, Lookup,
     Page, Properties, Stale, Store,
@@ -120,9 +120,9 @@ impl Store for SqliteStore {
         self.ask(|reply| Job::Update(batch, reply))
     }
 
-    fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
-        let id = id.clone();
-        self.read(|reply| Read::Get(id, reply))
+    fn get(&self, scope: &Scope, id: &OperationId) -> Answer<'_, Lookup> {
+        let (scope, id) = (scope.clone(), id.clone());
+        self.read(|reply| Read::Get(scope, id, reply))
     }
 
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {

@@ -14,7 +14,8 @@ use crate::sql;
 /// One page, as of one instant.
 pub(crate) fn page(connection: &Connection, query: &ListQuery) -> Result<Page, Fault> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
-    let mut keys = Keys::prepare(&transaction, query.filter.range(), query.order)?;
+    let range = query.range();
+    let mut keys = Keys::prepare(&transaction, &range, query.order)?;
     let mut row = transaction.prepare_cached(sql::OPERATION_BY_SEQ)?;
     let keys = keys.behind(query.after.as_ref())?;
     let page = Page::fill(query, keys.map(|key| key.and_then(|(seq, id)| load_for_list(&mut row, seq, &id))))?;
@@ -24,8 +25,8 @@ pub(crate) fn page(connection: &Connection, query: &ListQuery) -> Result<Page, F
 /// How many there are, as of one instant.
 pub(crate) fn count(connection: &Connection, query: &CountQuery) -> Result<Count, Fault> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
-    let range = query.filter.range();
-    let mut keys = Keys::prepare(&transaction, range, Order::default())?;
+    let range = query.range();
+    let mut keys = Keys::prepare(&transaction, &range, Order::default())?;
     let keys = keys.behind(None)?;
     if range.whole {
         return Count::by_index(query, keys);
@@ -43,11 +44,13 @@ struct Keys<'c, 'q> {
 
 impl<'c, 'q> Keys<'c, 'q> {
     fn prepare(connection: &'c Connection, range: &'q Range, order: Order) -> Result<Self, Fault> {
-        let statement = match (order, &range.kind) {
-            (Order::NewestFirst, None) => sql::LIST_NEWEST,
-            (Order::OldestFirst, None) => sql::LIST_OLDEST,
-            (Order::NewestFirst, Some(_)) => sql::LIST_KIND_NEWEST,
-            (Order::OldestFirst, Some(_)) => sql::LIST_KIND_OLDEST,
+        let statement = match (order, &range.tenant, &range.kind) {
+            (Order::NewestFirst, Some(_), _) => sql::LIST_TENANT_NEWEST,
+            (Order::OldestFirst, Some(_), _) => sql::LIST_TENANT_OLDEST,
+            (Order::NewestFirst, None, None) => sql::LIST_NEWEST,
+            (Order::OldestFirst, None, None) => sql::LIST_OLDEST,
+            (Order::NewestFirst, None, Some(_)) => sql::LIST_KIND_NEWEST,
+            (Order::OldestFirst, None, Some(_)) => sql::LIST_KIND_OLDEST,
         };
         Ok(Self { statement: connection.prepare_cached(statement)?, range, order })
     }
@@ -66,7 +69,8 @@ impl<'c, 'q> Keys<'c, 'q> {
         let states = State::ALL.into_iter().filter(|state| self.range.states.contains(*state));
         let mask = states.fold(0, |mask, state| mask | 1_i64 << state_code(state));
         let mut parameters: Vec<&dyn ToSql> = params![begin.0, begin.1, end.0, end.1, mask].to_vec();
-        parameters.extend(self.range.kind.as_ref().map(|kind| kind as &dyn ToSql));
+        let whose = self.range.tenant.as_ref().or(self.range.kind.as_ref());
+        parameters.extend(whose.map(|whose| whose as &dyn ToSql));
         let mut rows = self.statement.query(&*parameters)?;
         Ok(std::iter::from_fn(move || next_key(&mut rows).transpose()))
     }

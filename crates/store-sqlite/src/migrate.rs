@@ -10,6 +10,7 @@ pub(crate) const STEPS: &[&str] = &[
     include_str!("../migrations/0001_operations.sql"),
     include_str!("../migrations/0002_documents.sql"),
     include_str!("../migrations/0003_copies.sql"),
+    include_str!("../migrations/0004_tenants.sql"),
 ];
 
 /// Marks a file as ours: "OPRD".

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot::Sender;
-use operond_core::OperationId;
+use operond_core::{OperationId, Scope};
 use operond_store::{Collection, Count, CountQuery, Document, Error, ListQuery, Lookup, Page};
 use rusqlite::Connection;
 
@@ -15,7 +15,7 @@ use crate::{documents, list, operations};
 /// What readers are asked.
 #[derive(Debug)]
 pub(crate) enum Read {
-    Get(OperationId, Sender<Result<Lookup, Error>>),
+    Get(Scope, OperationId, Sender<Result<Lookup, Error>>),
     List(Box<ListQuery>, Sender<Result<Page, Error>>),
     Count(Box<CountQuery>, Sender<Result<Count, Error>>),
     Documents(Collection, Sender<Result<Vec<Document>, Error>>),
@@ -105,9 +105,9 @@ pub(crate) fn run_reader(connection: Connection, queue: Arc<ReadQueue>, gate: Ga
         let _open = gate.read().unwrap_or_else(PoisonError::into_inner);
         // A reply that cannot be sent is one that nobody waits for any more.
         match read {
-            Read::Get(id, reply) => {
+            Read::Get(scope, id, reply) => {
                 if !reply.is_canceled() {
-                    let _gone = reply.send(get(&connection, &id).map_err(Fault::on_reading));
+                    let _gone = reply.send(get(&connection, &scope, &id).map_err(Fault::on_reading));
                 }
             }
             Read::List(query, reply) => {
@@ -133,15 +133,13 @@ pub(crate) fn run_reader(connection: Connection, queue: Arc<ReadQueue>, gate: Ga
 }
 
 /// The tombstone is looked for second: an operation goes and gets its tombstone in one commit, so
-/// one that is not there any more has its tombstone already.
-fn get(connection: &Connection, id: &OperationId) -> Result<Lookup, Fault> {
-    if let Some(operation) = operations::load(connection, id)? {
-        return Ok(Lookup::Found(operation));
+/// one that is not there any more has its tombstone already. For one outside of the scope, too: it
+/// takes as long to find nothing.
+fn get(connection: &Connection, scope: &Scope, id: &OperationId) -> Result<Lookup, Fault> {
+    match operations::load(connection, id)?.filter(|operation| scope.covers(&operation.spec)) {
+        Some(operation) => Ok(Lookup::Found(operation)),
+        None => Ok(Lookup::of_tombstone(scope, operations::tombstone(connection, id)?)),
     }
-    Ok(match operations::tombstone(connection, id)? {
-        Some((tenant, gone)) => Lookup::Gone(tenant, gone),
-        None => Lookup::Never,
-    })
 }
 
 /// Past so many the store says that it is not available instead of taking memory.

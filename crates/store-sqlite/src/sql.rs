@@ -144,6 +144,16 @@ statements! {
         " ORDER BY created_at, id"
     );
 
+    /// The same, of the tenant ?6.
+    LIST_TENANT_NEWEST = of_the_states!(
+        "tenant = ?6 AND (created_at, id) < (?1, ?2) AND (created_at, id) > (?3, ?4)",
+        " ORDER BY created_at DESC, id DESC"
+    );
+    LIST_TENANT_OLDEST = of_the_states!(
+        "tenant = ?6 AND (created_at, id) > (?1, ?2) AND (created_at, id) < (?3, ?4)",
+        " ORDER BY created_at, id"
+    );
+
     TOMBSTONE = "SELECT tenant, gone FROM tombstones WHERE id = ?1";
     INSERT_TOMBSTONE = "INSERT OR REPLACE INTO tombstones (id, tenant, gone, at) VALUES (?1, ?2, ?3, ?4)";
     PURGE_TOMBSTONES =
@@ -253,6 +263,21 @@ mod tests {
             for step in plan(&connection, sql).iter().filter(|step| step.contains("SEARCH")) {
                 assert!(step.contains("COVERING INDEX") || step.contains("PRIMARY KEY"), "{name}: {step}");
             }
+        }
+    }
+
+    #[test]
+    fn each_list_walks_the_index_of_what_it_is_about() {
+        let connection = schema();
+        for (name, sql) in ALL.iter().filter(|(name, _)| name.starts_with("LIST_")) {
+            let index = match name {
+                name if name.starts_with("LIST_KIND_") => "operations_kind_state",
+                name if name.starts_with("LIST_TENANT_") => "operations_tenant_state",
+                _ => "operations_state",
+            };
+            let searches: Vec<_> = plan(&connection, sql).into_iter().filter(|step| step.contains("SEARCH")).collect();
+            assert_eq!(searches.len(), 7, "{name}: {searches:?}");
+            assert!(searches.iter().all(|step| step.contains(&format!("INDEX {index} "))), "{name}: {searches:?}");
         }
     }
 

@@ -29,7 +29,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use operond_core::{Gone, Operation, OperationId, Tenant};
+use operond_core::{Gone, Operation, OperationId, Scope, Tenant};
 
 pub use archive::{Archive, Bookmark, CopyOf, Counts, Identity, Most, Row, Standing, Tombstone, Walk};
 pub use clock::{Clock, ManualClock, StoreTime, SystemClock};
@@ -39,7 +39,9 @@ pub use feed::{Feed, News};
 pub use filter::{Decoded, Face, Filter, FilterError, NoPayloads, Payloads, Range, States, Value};
 pub use list::{Count, CountQuery, Counting, Cursor, Filling, ListQuery, Order, Page, payload_bytes};
 pub use memory::MemoryStore;
-pub use request::{Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request};
+pub use request::{
+    Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request, Transition,
+};
 pub use rows::{ClaimWant, KeyWrite, OperationWrite, Rows, Wants};
 
 /// What an asynchronous method of a store returns.
@@ -63,19 +65,20 @@ pub trait Store: Send + Sync + 'static {
     /// Errors: nothing of the batch was stored; but see [`Error::Unknown`].
     fn update(&self, batch: Arc<Batch>) -> Answer<'_, Applied>;
 
-    /// The operation as last committed, or what became of it. Never settles.
-    fn get(&self, id: &OperationId) -> Answer<'_, Lookup>;
+    /// The operation as last committed, or what became of it. Never settles. What is outside of the scope is
+    /// looked for as long as what is not there, and told as that.
+    fn get(&self, scope: &Scope, id: &OperationId) -> Answer<'_, Lookup>;
 
     /// One page, in key order (`created_at`, `id`), without inputs. Never settles.
     ///
-    /// Walks the filter's [`Range`] and asks the filter about each operation in it ([`Page::fill`]).
+    /// Walks the query's [`Range`] and asks the filter about each operation in it ([`Page::fill`]).
     /// Stops after `limit` operations, when their payloads pass `bytes_max` (but holds one at
     /// least), or after looking at `scan_max` operations or
     /// [`SCAN_BYTES_MAX`](operond_core::limits::SCAN_BYTES_MAX): so it may hold few or none, and yet
     /// not be the last. What existed throughout a series of pages is neither skipped nor repeated.
     fn list(&self, query: &ListQuery) -> Answer<'_, Page>;
 
-    /// How many operations there are, as of one instant. Out of an index alone where the filter is
+    /// How many operations there are, as of one instant. Out of an index alone where the query is
     /// its range ([`Count::by_index`]), else by looking at each ([`Count::by_looking`]).
     fn count(&self, query: &CountQuery) -> Answer<'_, Count>;
 
@@ -137,6 +140,17 @@ pub enum Lookup {
     Found(Arc<Operation>),
     /// It was there; whose it was and how it went.
     Gone(Tenant, Gone),
-    /// Never heard of, or forgotten.
+    /// Never heard of, forgotten, or outside of the scope.
     Never,
+}
+
+impl Lookup {
+    /// What is found of an operation that is not there, whose tombstone is this one.
+    #[must_use]
+    pub fn of_tombstone(scope: &Scope, tombstone: Option<(Tenant, Gone)>) -> Self {
+        match tombstone.filter(|(tenant, _)| scope.covers_tenant(tenant)) {
+            Some((tenant, gone)) => Self::Gone(tenant, gone),
+            None => Self::Never,
+        }
+    }
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use operond_core::limits::{ANSWER_BYTES_MAX, COUNT_MAX, PAGE_SIZE_DEFAULT, SCAN_BYTES_MAX, SCAN_OPERATIONS_MAX};
-use operond_core::{Any, Operation, OperationId, Outcome, Spec, Status, Timestamp};
+use operond_core::{Any, Operation, OperationId, Outcome, Scope, Spec, Status, Timestamp};
 
-use crate::filter::{Filter, NoPayloads, Payloads};
+use crate::filter::{Filter, NoPayloads, Payloads, Range};
 
 /// One page to be read. The default is the first one of everything.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
+    /// Only what is in it.
+    pub scope: Scope,
     /// Only what it means.
     pub filter: Arc<Filter>,
     /// Reads what the filter asks about metadata and responses.
@@ -30,6 +32,8 @@ pub struct ListQuery {
 /// A question for how many there are. The default counts everything.
 #[derive(Clone, Debug)]
 pub struct CountQuery {
+    /// Only what is in it.
+    pub scope: Scope,
     /// Only what it means.
     pub filter: Arc<Filter>,
     /// Reads what the filter asks about metadata and responses.
@@ -80,6 +84,7 @@ pub struct Page {
 impl Default for ListQuery {
     fn default() -> Self {
         Self {
+            scope: Scope::default(),
             filter: Arc::default(),
             payloads: Arc::new(NoPayloads),
             order: Order::default(),
@@ -94,6 +99,7 @@ impl Default for ListQuery {
 impl Default for CountQuery {
     fn default() -> Self {
         Self {
+            scope: Scope::default(),
             filter: Arc::default(),
             payloads: Arc::new(NoPayloads),
             count_max: COUNT_MAX,
@@ -102,8 +108,24 @@ impl Default for CountQuery {
     }
 }
 
+impl ListQuery {
+    /// Where to look.
+    #[must_use]
+    pub fn range(&self) -> Range {
+        self.filter.range().within(&self.scope)
+    }
+}
+
+impl CountQuery {
+    /// Where to look.
+    #[must_use]
+    pub fn range(&self) -> Range {
+        self.filter.range().within(&self.scope)
+    }
+}
+
 impl Page {
-    /// The page of `query`: looks at the operations of the filter's range, which come in its order
+    /// The page of `query`: looks at the operations of its range, which come in its order
     /// from its cursor on, until it is full or has looked at enough; leaves inputs out. Takes one
     /// more than it looks at, to know whether there is one.
     pub fn fill<E>(
@@ -133,7 +155,7 @@ impl<'q> Filling<'q> {
     #[must_use]
     pub fn new(query: &'q ListQuery) -> Self {
         let page = Page { operations: Vec::new(), next: None };
-        Self { query, page, scan: Scan::new(&query.filter, &*query.payloads, query.scan_max), bytes: 0 }
+        Self { query, page, scan: Scan::new(&query.scope, &query.filter, &*query.payloads, query.scan_max), bytes: 0 }
     }
 
     /// Takes the next operation of the range in; false when the page is finished, and this one not on it.
@@ -163,8 +185,8 @@ impl<'q> Filling<'q> {
 }
 
 impl Count {
-    /// The count of a query whose filter is more than its range: looks at the operations of the
-    /// range, in any order.
+    /// The count of a query that means less than its range: looks at the operations of the range, in
+    /// any order.
     pub fn by_looking<E>(
         query: &CountQuery,
         in_range: impl IntoIterator<Item = Result<Arc<Operation>, E>>,
@@ -178,7 +200,7 @@ impl Count {
         Ok(counting.count)
     }
 
-    /// The count of a query whose filter is its range: the number of keys in it.
+    /// The count of a query that means its range: the number of keys in it.
     pub fn by_index<K, E>(query: &CountQuery, in_range: impl IntoIterator<Item = Result<K, E>>) -> Result<Self, E> {
         let mut count = 0;
         for key in in_range {
@@ -202,7 +224,7 @@ impl<'q> Counting<'q> {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(query: &'q CountQuery) -> Self {
-        let scan = Scan::new(&query.filter, &*query.payloads, query.scan_max);
+        let scan = Scan::new(&query.scope, &query.filter, &*query.payloads, query.scan_max);
         Self { scan, count: Count { count: 0, more: false } }
     }
 
@@ -225,6 +247,7 @@ impl<'q> Counting<'q> {
 
 /// Looks at operations, and knows when it has looked at enough.
 struct Scan<'a> {
+    scope: &'a Scope,
     filter: &'a Filter,
     payloads: &'a dyn Payloads,
     /// How often the bytes of an operation may have to be gone through.
@@ -236,8 +259,9 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn new(filter: &'a Filter, payloads: &'a dyn Payloads, scan_max: usize) -> Self {
+    fn new(scope: &'a Scope, filter: &'a Filter, payloads: &'a dyn Payloads, scan_max: usize) -> Self {
         Self {
+            scope,
             filter,
             payloads,
             passes_each: filter.members().max(1),
@@ -251,11 +275,15 @@ impl<'a> Scan<'a> {
         self.operations_left == 0 || self.bytes_left == 0
     }
 
-    /// Whether the filter means `operation`, which is in its range.
+    /// Whether `operation`, which is in the range, is in the scope and the filter means it.
     fn passes(&mut self, operation: &Operation) -> bool {
         self.operations_left -= 1;
         self.last = Some(Cursor::of(operation));
-        if self.filter.range().whole {
+        if !self.scope.covers(&operation.spec) {
+            return false;
+        }
+        // An index may have known less than the filter's range.
+        if self.filter.range().whole && self.filter.range().contains(operation) {
             return true;
         }
         let bytes = payload_bytes(operation).saturating_mul(self.passes_each);

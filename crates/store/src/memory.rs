@@ -7,7 +7,7 @@ mod tables;
 
 use std::sync::{Arc, Mutex};
 
-use operond_core::OperationId;
+use operond_core::{OperationId, Scope};
 
 pub(crate) use tables::Tables;
 
@@ -59,8 +59,8 @@ impl Store for MemoryStore {
         ready(self.with(|tables| tables.update(&batch, self.time.now())))
     }
 
-    fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
-        ready(self.with(|tables| Ok(tables.lookup(id))))
+    fn get(&self, scope: &Scope, id: &OperationId) -> Answer<'_, Lookup> {
+        ready(self.with(|tables| Ok(tables.lookup(scope, id))))
     }
 
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {

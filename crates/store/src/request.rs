@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use operond_core::{
-    Command, Fingerprint, Gone, ID_ENTROPY_BYTES, IdempotencyKey, Kind, LeaseSecret, NewOperation, Operation,
-    OperationId, Rejection, Stored, Tenant, Timestamp, Worker,
+    Command, EventKind, Fingerprint, Gone, ID_ENTROPY_BYTES, IdempotencyKey, Kind, LeaseSecret, NewOperation,
+    Operation, OperationId, Rejection, Scope, State, Stored, Tenant, Timestamp, Worker,
 };
 
 /// Requests that are carried out together, in order, in one transaction.
@@ -23,8 +23,8 @@ pub enum Request {
     /// Answers a create like the one that was carried out with the same key, and begins nothing: where a create would
     /// begin an operation, there is none to be found.
     Repeat(Box<CreateRequest>),
-    /// Asks something of an operation.
-    Command(OperationId, Box<Command>),
+    /// Asks something of an operation; what is outside of the scope is not there.
+    Command(Scope, OperationId, Box<Command>),
     /// Finds operations for a worker.
     Claim(ClaimRequest),
     /// Settles at most this many operations whose timers are due.
@@ -47,6 +47,8 @@ pub struct CreateRequest {
 pub struct ClaimRequest {
     /// Of which kinds.
     pub kinds: Arc<[Kind]>,
+    /// Of this tenant alone; of all of them if absent.
+    pub tenant: Option<Tenant>,
     /// The tenant that was served last: the turn is with the next one.
     pub after: Option<Tenant>,
     /// Who takes them.
@@ -105,6 +107,15 @@ pub enum Missing {
     Gone(Gone),
 }
 
+impl Missing {
+    /// What a request is told of an operation whose tombstone is this one. A tombstone does not say of which kind its
+    /// operation was: a scope of some kinds learns what its tenant does.
+    #[must_use]
+    pub fn of(scope: &Scope, tombstone: Option<(Tenant, Gone)>) -> Self {
+        tombstone.filter(|(tenant, _)| scope.covers_tenant(tenant)).map_or(Self::Never, |(_, gone)| Self::Gone(gone))
+    }
+}
+
 /// What a batch did, after its commit.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
@@ -114,6 +125,23 @@ pub struct Applied {
     pub replies: Vec<Reply>,
     /// Every operation that was written.
     pub changed: Vec<Changed>,
+    /// What happened to them, one request after the other: for whoever keeps an audit.
+    pub transitions: Vec<Transition>,
+}
+
+/// What one request did to one operation, beyond extending a lease or reporting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// Which request of the batch, by its place.
+    pub request: usize,
+    /// The operation afterwards (for one that is gone: before it went).
+    pub operation: Arc<Operation>,
+    /// Its state before; `None` if it was created.
+    pub from: Option<State>,
+    /// Its state afterwards; `None` if it is gone.
+    pub to: Option<State>,
+    /// What happened, in order; the timers that were due come first. Nothing for one that only went.
+    pub events: Vec<EventKind>,
 }
 
 /// An operation that was written.

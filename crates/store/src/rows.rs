@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use operond_core::{
-    Change, Claim, Command, Gone, IdempotencyKey, KeyJudgement, KeyRecord, Kind, Now, Operation, OperationId,
-    Rejection, Stored, Tenant, create, decide, judge_key,
+    Change, Claim, Command, Decision, Gone, IdempotencyKey, KeyJudgement, KeyRecord, Kind, Now, Operation, OperationId,
+    Rejection, Scope, Stored, Tenant, create, decide, judge_key,
 };
 
 use crate::request::{
-    Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request,
+    Accepted, Applied, Batch, Changed, ClaimRequest, CreateRequest, Missing, Refusal, Reply, Request, Transition,
 };
 
 /// What a store must load before [`Rows::run`].
@@ -37,6 +37,8 @@ pub struct Wants {
 pub struct ClaimWant {
     /// Of which kinds.
     pub kinds: Arc<[Kind]>,
+    /// Of this tenant alone: there is nobody to take turns with. Of all of them if absent.
+    pub tenant: Option<Tenant>,
     /// The tenant that was served last.
     pub after: Option<Tenant>,
     /// How many are wanted.
@@ -52,6 +54,9 @@ pub struct Rows {
     candidates: Vec<VecDeque<OperationId>>,
     due: Vec<OperationId>,
     held: HashSet<OperationId>,
+    /// The place of the request that is being carried out.
+    request: usize,
+    transitions: Vec<Transition>,
 }
 
 /// An operation to be written: insert where `previous` is `None`, else by id and that revision.
@@ -91,6 +96,24 @@ struct KeyRow {
     written: bool,
 }
 
+impl Transition {
+    /// What `decision` does to the operation `before` it; `None` where that is not worth a line.
+    fn of(request: usize, before: &Arc<Operation>, decision: &Decision) -> Option<Self> {
+        let event = |change: &Change| match change {
+            Change::Event(what) => Some(*what),
+            Change::Bare | Change::Updated => None,
+        };
+        let events: Vec<_> = decision.changes.iter().filter_map(event).collect();
+        let (operation, to) = match &decision.stored {
+            Stored::Live(operation) => (operation, Some(operation.state())),
+            Stored::Gone(_) => (before, None),
+        };
+        let happened = !events.is_empty() || to.is_none();
+        let from = Some(before.state());
+        happened.then(|| Self { request, operation: Arc::clone(operation), from, to, events })
+    }
+}
+
 impl Batch {
     /// What must be loaded for this batch.
     #[must_use]
@@ -103,7 +126,7 @@ impl Batch {
                         wants.keys.push((create.new.spec.tenant.clone(), key.clone()));
                     }
                 }
-                Request::Command(id, _) => wants.ids.push(id.clone()),
+                Request::Command(_, id, _) => wants.ids.push(id.clone()),
                 Request::Claim(claim) => wants.claim(claim),
                 Request::Settle(limit) => wants.due = wants.due.saturating_add(*limit),
             }
@@ -118,7 +141,8 @@ impl Wants {
         match self.claims.iter_mut().find(|want| want.serves(claim)) {
             Some(want) => want.max += max,
             None => {
-                self.claims.push(ClaimWant { kinds: Arc::clone(&claim.kinds), after: claim.after.clone(), max });
+                let (kinds, tenant) = (Arc::clone(&claim.kinds), claim.tenant.clone());
+                self.claims.push(ClaimWant { kinds, tenant, after: claim.after.clone(), max });
             }
         }
     }
@@ -126,7 +150,7 @@ impl Wants {
 
 impl ClaimWant {
     fn serves(&self, claim: &ClaimRequest) -> bool {
-        self.kinds == claim.kinds && self.after == claim.after
+        self.kinds == claim.kinds && self.tenant == claim.tenant && self.after == claim.after
     }
 }
 
@@ -141,6 +165,8 @@ impl Rows {
             candidates: Vec::new(),
             due: Vec::new(),
             held: HashSet::new(),
+            request: 0,
+            transitions: Vec::new(),
         }
     }
 
@@ -180,15 +206,16 @@ impl Rows {
 
     /// Carries the batch out on the rows handed in: one answer a request, in order.
     ///
-    /// `tombstone` says what became of an operation that was wanted and not handed in.
-    pub fn run(&mut self, batch: &Batch, tombstone: impl Fn(&OperationId) -> Missing) -> Vec<Reply> {
+    /// `tombstone` says what became of an operation that was wanted and not handed in, and whose it was.
+    pub fn run(&mut self, batch: &Batch, tombstone: impl Fn(&OperationId) -> Option<(Tenant, Gone)>) -> Vec<Reply> {
         let wants = batch.wants();
         let mut replies = Vec::with_capacity(batch.requests.len());
-        for request in &batch.requests {
+        for (place, request) in batch.requests.iter().enumerate() {
+            self.request = place;
             replies.push(match request {
                 Request::Create(create) => self.create(create),
                 Request::Repeat(create) => self.repeated(create).unwrap_or(Err(Refusal::NotFound(Missing::Never))),
-                Request::Command(id, command) => self.command(id, command, &tombstone),
+                Request::Command(scope, id, command) => self.command(scope, id, command, &tombstone),
                 Request::Claim(claim) => {
                     let group = wants.claims.iter().position(|want| want.serves(claim));
                     Ok(Accepted::Claimed(self.claim(group.expect("every claim is in a group"), claim)))
@@ -228,7 +255,7 @@ impl Rows {
             },
             bare: !row.seen,
         });
-        Applied { at: self.now.at, replies, changed: changed.collect() }
+        Applied { at: self.now.at, replies, changed: changed.collect(), transitions: self.transitions.clone() }
     }
 
     /// The answer to a create whose key is not free.
@@ -271,31 +298,54 @@ impl Rows {
     fn begin(&mut self, request: &CreateRequest) -> Operation {
         let millis = u64::try_from(self.now.at.micros() / 1_000).unwrap_or(0);
         let operation = create(&request.new, OperationId::generate(millis, request.entropy), self.now.at);
-        let row = Row { operation: Arc::new(operation.clone()), previous: None, gone: None, written: true, seen: true };
+        let stored = Arc::new(operation.clone());
+        self.transitions.push(Transition {
+            request: self.request,
+            operation: Arc::clone(&stored),
+            from: None,
+            to: Some(operation.state()),
+            events: operation.events.iter().map(|event| event.what).collect(),
+        });
+        let row = Row { operation: stored, previous: None, gone: None, written: true, seen: true };
         self.operations.insert(operation.id.clone(), row);
         operation
     }
 
-    fn command(&mut self, id: &OperationId, command: &Command, tombstone: impl Fn(&OperationId) -> Missing) -> Reply {
+    fn command(
+        &mut self,
+        scope: &Scope,
+        id: &OperationId,
+        command: &Command,
+        tombstone: impl Fn(&OperationId) -> Option<(Tenant, Gone)>,
+    ) -> Reply {
         if self.held.contains(id) {
             return Err(Refusal::Held);
+        }
+        if self.operations.get(id).is_some_and(|row| !scope.covers(&row.operation.spec)) {
+            // Not even settled: whoever asks has no say in when that happens.
+            return Err(Refusal::NotFound(Missing::Never));
         }
         if *command == Command::Delete {
             // Those who wait for it are told how it ended, also when it ends only now.
             let _settled = self.apply(id, &Command::Settle);
         }
         match self.apply(id, command) {
-            None => Err(Refusal::NotFound(self.missing(id, tombstone))),
+            None => Err(Refusal::NotFound(self.missing(scope, id, tombstone))),
             Some(Err(Rejection::Gone(gone))) => Err(Refusal::NotFound(Missing::Gone(gone))),
             Some(Err(rejection)) => Err(Refusal::Rejected(rejection)),
             Some(Ok(())) => Ok(self.live(id).map_or(Accepted::Deleted, Accepted::Operation)),
         }
     }
 
-    fn missing(&self, id: &OperationId, tombstone: impl Fn(&OperationId) -> Missing) -> Missing {
+    fn missing(
+        &self,
+        scope: &Scope,
+        id: &OperationId,
+        tombstone: impl Fn(&OperationId) -> Option<(Tenant, Gone)>,
+    ) -> Missing {
         match self.operations.get(id).and_then(|row| row.gone) {
             Some(gone) => Missing::Gone(gone),
-            None => tombstone(id),
+            None => Missing::of(scope, tombstone(id)),
         }
     }
 
@@ -332,6 +382,7 @@ impl Rows {
         let row = self.operations.get_mut(id).filter(|row| row.gone.is_none())?;
         let decision = decide(&row.operation, command, self.now);
         row.seen |= decision.changes.iter().any(|change| *change != Change::Bare);
+        self.transitions.extend(Transition::of(self.request, &row.operation, &decision));
         match decision.stored {
             Stored::Gone(gone) => {
                 row.gone = Some(gone);

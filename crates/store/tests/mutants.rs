@@ -6,7 +6,7 @@ use std::sync::Arc;
 use operond_core::Timestamp;
 use operond_store::conformance::mutants::{Flaw, Mutant};
 use operond_store::conformance::{
-    Differential, Subject, batches, claims, documents, fields, keys, lists, lookups, restarts, service, timers,
+    Differential, Subject, batches, claims, documents, fields, keys, lists, lookups, restarts, scopes, service, timers,
 };
 use operond_store::{ManualClock, MemoryStore};
 
@@ -65,6 +65,12 @@ caught! {
         documents::a_write_of_another_version_is_refused_by_name;
     a_store_that_puts_half_of_the_documents_is_caught: PutsHalfOfTheDocuments by
         documents::a_refused_write_leaves_every_document_as_it_was;
+    a_store_that_looks_up_foreign_operations_is_caught: LooksUpForeignOnes by
+        scopes::f45_a_foreign_operation_is_as_one_that_never_was;
+    a_store_that_lists_foreign_operations_is_caught: ListsForeignOnes by
+        scopes::a_list_of_one_tenant_shows_nothing_of_another, scopes::a_list_of_one_tenant_does_not_look_at_others;
+    a_store_that_offers_foreign_operations_is_caught: OffersForeignOnes by
+        scopes::a_claim_for_one_tenant_gets_nothing_of_another, scopes::claims_of_tenants_and_of_all_share_what_there_is_in_one_batch;
     a_store_that_never_closes_is_caught: NeverCloses by
         service::a_closed_store_refuses_everything;
 }

@@ -103,10 +103,28 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "HTTP is served in the server crate alone",
     },
     Layer {
-        libraries: &["rustls", "rustls-pki-types", "tokio-rustls"],
+        libraries: &["rustls", "rustls-native-certs", "rustls-pki-types", "tokio-rustls"],
         only_in: &["operond-server", "operond-client", "operond-store-postgres"],
         tests_in: &["operond"],
         why: "TLS is a matter of the two ends of a connection",
+    },
+    Layer {
+        libraries: &["jsonwebtoken"],
+        only_in: &["operond-server"],
+        tests_in: &["operond"],
+        why: "who calls is proved in the server crate alone",
+    },
+    Layer {
+        libraries: &["aws-lc-rs"],
+        only_in: &[],
+        tests_in: &["operond-server", "operond"],
+        why: "cryptography is reached through the libraries of TLS and tokens; only tests forge with it",
+    },
+    Layer {
+        libraries: &["x509-parser"],
+        only_in: &["operond-server"],
+        tests_in: &[],
+        why: "who a certificate is for is read where connections are accepted",
     },
     Layer {
         libraries: &["tokio", "tokio-stream", "tokio-util", "futures"],

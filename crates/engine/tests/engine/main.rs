@@ -9,6 +9,7 @@ mod limits;
 mod others;
 mod outages;
 mod rigged;
+mod scopes;
 mod support;
 mod waits;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use operond_core::{Operation, OperationId};
+use operond_core::{Operation, OperationId, Scope};
 use operond_store::{
     Answer, Applied, Batch, Collection, Count, CountQuery, Document, DocumentWrite, Error, Feed, ListQuery, Lookup,
     MemoryStore, News, Page, Properties, Request, Stale, Store,
@@ -233,7 +233,8 @@ impl Rigged {
             return Some(Fault::Full);
         }
         let damaged = self.damaged.lock().unwrap();
-        if requests.iter().any(|request| matches!(request, Request::Command(id, _) if Some(id) == damaged.as_ref())) {
+        if requests.iter().any(|request| matches!(request, Request::Command(_, id, _) if Some(id) == damaged.as_ref()))
+        {
             return Some(Fault::Corrupt);
         }
         let timers = requests.iter().all(|request| matches!(request, Request::Settle(_)));
@@ -284,14 +285,14 @@ impl Store for Rigged {
         Box::pin(self.batches.count(true, self.settles.count(settles, self.carry_out(batch))))
     }
 
-    fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
-        let id = id.clone();
+    fn get(&self, scope: &Scope, id: &OperationId) -> Answer<'_, Lookup> {
+        let (scope, id) = (scope.clone(), id.clone());
         self.looks.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             if self.reads_fail.load(Ordering::SeqCst) {
                 return Err(Error::Unavailable("away".into()));
             }
-            let found = match self.inner.get(&id).await? {
+            let found = match self.inner.get(&scope, &id).await? {
                 // A copy of its own, as a store on a disk would read it.
                 Lookup::Found(operation) => {
                     let copy = Arc::new((*operation).clone());

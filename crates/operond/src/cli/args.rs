@@ -25,6 +25,9 @@ pub(crate) enum Command {
     Dev(Dev),
     /// Run a server on a store of your choice
     Serve(Serve),
+    /// Look at the settings of a server without running one
+    #[command(subcommand)]
+    Config(Config),
     /// See to the schema of a database that servers share
     #[command(subcommand)]
     Migrate(Migrate),
@@ -58,6 +61,15 @@ pub(crate) enum Command {
     /// Carry out operations
     #[command(subcommand)]
     Worker(Worker),
+}
+
+/// Takes what `serve` takes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Say whether `serve` could begin: reads every file that is named, and opens neither store nor address
+    Check(Serve),
+    /// Print every setting, its value, and where it comes from
+    Explain(Serve),
 }
 
 #[derive(Debug, Subcommand)]
@@ -139,6 +151,12 @@ pub(crate) struct Server {
     /// machine can read a command line, but not a file that is yours alone, nor the variable
     #[arg(long, value_name = "TOKEN|@FILE", env = "OPEROND_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<Secret>,
+    /// With https: your own certificate in PEM, for a server that asks for one
+    #[arg(long, value_name = "FILE", env = "OPEROND_CERT", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Private key of that certificate in PEM
+    #[arg(long, value_name = "FILE", env = "OPEROND_KEY", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// What must not be printed.
@@ -187,6 +205,9 @@ pub(crate) struct Create {
     /// What it does, for people
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) description: String,
+    /// Whose it is; your own tenant's unless said
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
     /// A mark to find it by; may be given many times
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
@@ -438,6 +459,9 @@ pub(crate) struct Dev {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
+    /// Settings: TOML, with the names of these flags as keys; the command line and the environment win
+    #[arg(long, value_name = "FILE", env = "OPEROND_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// Where operations are kept: sqlite:PATH for this server alone, or postgres://USER@HOST:PORT/DATABASE for as many
     /// servers as share it; several hosts, separated by commas, are tried until one takes writes
     #[arg(long, value_name = "URL", env = "OPEROND_STORE", hide_env_values = true)]
@@ -468,12 +492,25 @@ pub(crate) struct Serve {
     /// SQLite unless said
     #[arg(long, value_name = "FILE", conflicts_with = "insecure_no_auth")]
     pub(crate) admin_key_file: Option<PathBuf>,
-    /// Certificate chain in PEM, the server's own first
+    /// Where to write the audit, a line of JSON for everything that happens to an operation or a key and for every call
+    /// that is refused: a file to append to, or - for stdout
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) audit_log: Option<PathBuf>,
+    /// Certificate chain in PEM, the server's own first; this and the other TLS files may be replaced at any time
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// Private key of that certificate in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Ask TLS clients for a certificate by one of these authorities, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// What those authorities have revoked, in PEM; every certificate needs a list by who signed it
+    #[arg(long, value_name = "FILE", requires = "tls_client_ca")]
+    pub(crate) tls_client_crl: Option<PathBuf>,
+    /// Refuse TLS clients without a certificate
+    #[arg(long, requires = "tls_client_ca")]
+    pub(crate) tls_client_required: bool,
     /// What clients are told to connect to; the TLS address (else the plaintext one) unless said
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,

@@ -88,15 +88,26 @@ pub(crate) fn advice(error: &anyhow::Error) -> Option<&'static str> {
         Error::Unreachable { reason: None, message, .. } if message.contains("UnknownIssuer") => {
             Some("--ca FILE names an authority to trust; `operond dev` keeps its own in operond-data/ca.pem")
         }
+        // Over TLS 1.3 a server refuses a certificate, or the lack of one, when the client takes itself for connected;
+        // whether its reason is heard is a matter of luck.
+        Error::Unreachable { reason: None, message, .. } if ENDED.iter().any(|words| message.contains(words)) => {
+            Some("a server may ask for a certificate of an authority it knows: --cert FILE and --key FILE show yours")
+        }
         Error::Unreachable { reason: None, .. } => {
             Some("is the server running, and is --endpoint (or OPEROND_ENDPOINT) right? `operond dev` starts one")
         }
         Error::Rejected(rejection) if rejection.code == Code::Unauthenticated => {
             Some("--token (or OPEROND_TOKEN) says who you are; the first key is in the file that `operond serve` named")
         }
+        Error::Rejected(rejection) if rejection.code == Code::PermissionDenied => {
+            Some("`operond whoami` says who you are and what you may do; an admin can make a key that may do more")
+        }
         _ => None,
     }
 }
+
+/// What is said of a connection that was there.
+const ENDED: &[&str] = &["fatal alert", "connection closed", "reset by peer", "roken pipe"];
 
 #[cfg(test)]
 mod tests {
@@ -151,6 +162,8 @@ mod tests {
         };
         assert!(advised("connection refused", None).is_some_and(|text| text.contains("operond dev")));
         assert!(advised("invalid peer certificate: UnknownIssuer", None).is_some_and(|text| text.contains("--ca")));
+        assert!(advised("received fatal alert: UnknownCA", None).is_some_and(|text| text.contains("--cert")));
+        assert!(advised("connection closed", None).is_some_and(|text| text.contains("--cert")));
         assert_eq!(advised("too much at once", Some("OVERLOADED")), None);
     }
 }

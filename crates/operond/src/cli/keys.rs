@@ -1,5 +1,7 @@
 //! `keys create`, `keys list`, `keys revoke`, `whoami`.
 
+use std::time::SystemTime;
+
 use anyhow::{Context, Result};
 use futures::TryStreamExt;
 use operond_client::proto::{CreateKeyRequest, Key, Role as WireRole, WhoAmIResponse};
@@ -39,7 +41,7 @@ pub(super) async fn list(args: args::ListKeys) -> Result<Exit> {
                 key.name.clone(),
                 key.tenant.clone(),
                 said(key.roles().map(name), &key.kinds),
-                standing(key),
+                standing(key, now()),
             ],
         })
     };
@@ -83,15 +85,20 @@ fn said(roles: impl Iterator<Item = String>, kinds: &[String]) -> String {
     if kinds.is_empty() { roles } else { format!("{roles}: {}", kinds.join(" ")) }
 }
 
-/// Whether a key is good, and when it was used.
-fn standing(key: &Key) -> String {
-    match (&key.revoked_at, &key.expires_at, &key.last_used_at) {
-        (Some(at), ..) => format!("revoked {at}"),
-        (None, Some(end), None) => format!("until {end}, never used"),
-        (None, Some(end), Some(used)) => format!("until {end}, used {used}"),
-        (None, None, None) => "never used".into(),
-        (None, None, Some(used)) => format!("used {used}"),
+/// Whether a key is good, and when it was used. `now` is this machine's clock: the server's own has the last word.
+fn standing(key: &Key, now: SystemTime) -> String {
+    let used = key.last_used_at.as_ref().map_or_else(|| "never used".into(), |used| format!("used {used}"));
+    match (&key.revoked_at, &key.expires_at) {
+        (Some(at), _) => format!("revoked {at}"),
+        (None, Some(end)) if SystemTime::try_from(*end).is_ok_and(|end| end <= now) => format!("expired {end}"),
+        (None, Some(end)) => format!("until {end}, {used}"),
+        (None, None) => used,
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "credentials expire by the calendar")]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 fn wire(role: Role) -> WireRole {
@@ -107,4 +114,26 @@ fn wire(role: Role) -> WireRole {
 /// A role as it is said on the command line.
 fn name(role: WireRole) -> String {
     role.as_str_name().trim_start_matches("ROLE_").to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_key_stands_as_it_does_now() {
+        let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(60);
+        let check = |revoked_at, expires_at, last_used_at, says: &str| {
+            assert_eq!(standing(&Key { revoked_at, expires_at, last_used_at, ..Key::default() }, now), says);
+        };
+        check(None, None, None, "never used");
+        check(None, None, at(1), "used 1970-01-01T00:00:01Z");
+        check(None, at(61), at(1), "until 1970-01-01T00:01:01Z, used 1970-01-01T00:00:01Z");
+        check(None, at(61), None, "until 1970-01-01T00:01:01Z, never used");
+        check(None, at(60), at(1), "expired 1970-01-01T00:01:00Z");
+        check(at(2), at(60), at(1), "revoked 1970-01-01T00:00:02Z");
+    }
 }

@@ -16,23 +16,29 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use operond_client::{Client, Error, Options, Token};
+use operond_client::{Client, Error, IdentityPem, Options, Token};
 
+use crate::config::{self, Parsed, Settings};
 use crate::{copy, exec, migrate, serve};
 use args::Secret;
-use args::{Command, Keys, Kinds, Migrate, Types, Worker};
+use args::{Command, Config, Keys, Kinds, Migrate, Types, Worker};
 use exit::Exit;
 
-pub(crate) use text::escape;
+pub(crate) use text::{Listed, escape, listed};
 
 /// Does what the command line says.
 ///
 /// # Errors
 /// Whatever kept it from being done; [`Exit::of_error`](exit::Exit::of_error) tells how the process ends.
-pub(crate) async fn run(command: Command) -> Result<ExitCode> {
-    match command {
+pub(crate) async fn run(parsed: Parsed) -> Result<ExitCode> {
+    let rules = || parsed.settings.as_ref().map(Settings::rules).unwrap_or_default();
+    match parsed.cli.command {
         Command::Dev(args) => serve::dev(args).await,
-        Command::Serve(args) => serve::serve(args).await,
+        Command::Serve(args) => serve::serve(args, rules()).await,
+        Command::Config(Config::Check(args)) => config::check(&args, rules()).await,
+        Command::Config(Config::Explain(_)) => {
+            config::explain(parsed.settings.as_ref().context("there are no settings")?)
+        }
         Command::Migrate(Migrate::Status(database)) => migrate::status(&database.store).await,
         Command::Migrate(Migrate::Up(database)) => migrate::up(&database.store).await,
         Command::Copy(args) => copy::copy(args).await,
@@ -73,8 +79,12 @@ pub(crate) fn connect(server: &args::Server) -> Result<Client> {
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let ca_pem = server.ca.as_ref().map(read).transpose()?;
     let token = server.token.as_ref().map(token).transpose()?;
+    let identity_pem = match (&server.cert, &server.key) {
+        (Some(certificate), Some(key)) => Some(IdentityPem { certificate: read(certificate)?, key: read(key)? }),
+        _ => None,
+    };
     let patience = PATIENCE;
-    Ok(Client::connect(Options { ca_pem, token, patience, ..Options::new(&server.endpoint) })?)
+    Ok(Client::connect(Options { ca_pem, identity_pem, token, patience, ..Options::new(&server.endpoint) })?)
 }
 
 /// The credential itself, or the one in the file that is named instead.

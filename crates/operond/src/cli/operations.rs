@@ -19,6 +19,9 @@ pub(super) async fn create(args: args::Create) -> Result<Exit> {
     if let Some(source) = &args.input {
         operation = operation.input(input(source)?);
     }
+    if let Some(tenant) = args.tenant {
+        operation = operation.tenant(tenant);
+    }
     for (name, value) in args.labels {
         operation = operation.label(name, value);
     }

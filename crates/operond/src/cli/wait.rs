@@ -106,8 +106,14 @@ fn resume(ids: &[String], server: &args::Server) -> String {
     if server.endpoint != ENDPOINT_DEFAULT {
         command.push_str(&format!(" --endpoint {}", text::escape(&server.endpoint)));
     }
-    if let Some(ca) = &server.ca {
-        command.push_str(&format!(" --ca {}", ca.display()));
+    for (option, file) in [("--ca", &server.ca), ("--cert", &server.cert), ("--key", &server.key)] {
+        if let Some(file) = file {
+            command.push_str(&format!(" {option} {}", text::escape(&file.display().to_string())));
+        }
+    }
+    // The file may be told, and the credential itself never.
+    if let Some(args::Secret(token)) = server.token.as_ref().filter(|args::Secret(token)| token.starts_with('@')) {
+        command.push_str(&format!(" --token {}", text::escape(token)));
     }
     command
 }
@@ -241,17 +247,21 @@ mod tests {
 
     #[test]
     fn the_way_to_wait_again_names_what_is_not_default() {
-        let server = |endpoint: &str, ca: Option<&str>| args::Server {
+        let server = |endpoint: &str, [ca, cert, key]: [Option<&str>; 3]| args::Server {
             endpoint: endpoint.into(),
             ca: ca.map(Into::into),
-            token: None,
+            token: Some("opk_secret".into()),
+            cert: cert.map(Into::into),
+            key: key.map(Into::into),
         };
         let ids = ["op1".to_owned(), "op2".to_owned()];
-        assert_eq!(resume(&ids, &server(ENDPOINT_DEFAULT, None)), "operond wait op1 op2");
+        assert_eq!(resume(&ids, &server(ENDPOINT_DEFAULT, [None; 3])), "operond wait op1 op2");
         assert_eq!(
-            resume(&ids[..1], &server("https://h:1", Some("ca.pem"))),
-            "operond wait op1 --endpoint https://h:1 --ca ca.pem"
+            resume(&ids[..1], &server("https://h:1", [Some("ca.pem"), Some("c"), Some("k")])),
+            "operond wait op1 --endpoint https://h:1 --ca ca.pem --cert c --key k"
         );
+        let in_file = args::Server { token: Some("@key".into()), ..server(ENDPOINT_DEFAULT, [None; 3]) };
+        assert_eq!(resume(&ids[..1], &in_file), "operond wait op1 --token @key");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 mod support;
 
+mod attacks;
+mod auth;
 mod bad_database;
 mod bad_input;
 mod cancel;
@@ -13,6 +15,8 @@ mod crash;
 mod exec;
 mod google;
 mod locked_rows;
+mod mutual_tls;
+mod postgres_tls;
 mod readme;
 mod sdk;
 mod server;

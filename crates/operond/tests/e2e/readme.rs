@@ -1,7 +1,8 @@
 //! Five minutes with the README: every snippet works when pasted, one after the other.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use crate::support::{Server, command, sdk};
 
@@ -12,13 +13,16 @@ const README: &str = include_str!("../../../../README.md");
 fn the_snippets_of_the_readme_work_when_pasted() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start_in(&directory.path().join("operond-data"), &["--demo"]);
-    let place = Place { directory: directory.path(), server: &server };
-    let mut workers = Vec::new();
+    let mut place = Place::new(directory.path(), &server);
+    let mut beside = Vec::new();
     let mut counts = [0; 4];
     for Snippet { language, text } in snippets() {
         match language {
-            "console" | "rust" | "sh setup" | "text" => {}
-            "sh worker" => workers.push(Worker(place.shell(text).spawn().unwrap())),
+            "console" | "rust" | "text" => {}
+            // What is exported there is so in the terminal from then on.
+            "sh setup" => place.setup.push_str(text),
+            "sh worker" => beside.push(Beside(place.shell(text).spawn().unwrap())),
+            "sh server" => beside.push(place.serve(text)),
             "sh" => {
                 let output = place.shell(text).output().unwrap();
                 assert_went_well(text, &output);
@@ -37,8 +41,8 @@ fn the_snippets_of_the_readme_work_when_pasted() {
             other => panic!("the README has a snippet in {other:?}, which no test pastes"),
         }
     }
-    counts[3] = workers.len();
-    assert_eq!(counts, [8, 2, 1, 1], "snippets pasted: sh, python, javascript, workers");
+    counts[3] = beside.len();
+    assert_eq!(counts, [10, 2, 1, 3], "snippets pasted: sh, python, javascript, and what runs beside them");
 }
 
 struct Snippet {
@@ -57,20 +61,42 @@ fn snippets() -> impl Iterator<Item = Snippet> {
 struct Place<'a> {
     directory: &'a Path,
     server: &'a Server,
+    setup: String,
+    /// The README's ports, which are the defaults and the one after, and those that they stand for here.
+    ports: Vec<(&'static str, String)>,
 }
 
-impl Place<'_> {
-    /// The README's ports are the defaults; the test's server has others.
+impl<'a> Place<'a> {
+    fn new(directory: &'a Path, server: &'a Server) -> Self {
+        let port = |url: &str| url.rsplit(':').next().unwrap().to_owned();
+        let ports = vec![("7467", port(&server.http)), ("7468", port(&server.tls))];
+        Self { directory, server, setup: String::new(), ports }
+    }
+
     fn localized(&self, text: &str) -> String {
-        let plain = self.server.http.rsplit(':').next().unwrap();
-        let tls = self.server.tls.rsplit(':').next().unwrap();
-        text.replace("7467", plain).replace("7468", tls)
+        self.ports.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
     }
 
     fn shell(&self, text: &str) -> Command {
         let mut shell = self.program("bash".into(), "-euo");
-        shell.args(["pipefail", "-c", &self.localized(text)]);
+        shell.args(["pipefail", "-c", &self.localized(&format!("{}\n{text}", self.setup))]);
         shell
+    }
+
+    /// Starts a second server, which listens where there is room, and goes on when it says where that is.
+    fn serve(&mut self, text: &str) -> Beside {
+        let text = text.replace(SECOND_PORT, "0");
+        let mut server = self.shell(&format!("exec {text}"));
+        let mut server = Beside(server.stdout(Stdio::piped()).spawn().unwrap());
+        let mut said = BufReader::new(server.0.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening on") {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "{text}\nended");
+        }
+        self.ports.push((SECOND_PORT, line.trim().rsplit(':').next().unwrap().to_owned()));
+        std::thread::spawn(move || said.read_to_end(&mut Vec::new()));
+        server
     }
 
     fn program(&self, program: PathBuf, argument: &str) -> Command {
@@ -83,10 +109,10 @@ impl Place<'_> {
     }
 }
 
-/// A worker that a snippet started, stopped at the end.
-struct Worker(Child);
+/// A worker or a server that a snippet started, stopped at the end.
+struct Beside(Child);
 
-impl Drop for Worker {
+impl Drop for Beside {
     fn drop(&mut self) {
         let _already_dead = self.0.kill();
         let _reaped = self.0.wait();
@@ -99,3 +125,6 @@ fn assert_went_well(text: &str, output: &Output) {
     let refused = stdout.contains(r#""code":"#) && stdout.contains("ErrorInfo");
     assert!(!refused, "{text}\nwas refused\n{stdout}\n{stderr}");
 }
+
+/// Where the README's server listens that asks callers who they are.
+const SECOND_PORT: &str = "7470";

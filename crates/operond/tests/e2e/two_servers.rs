@@ -311,7 +311,7 @@ fn two_servers_may_bring_an_empty_schema_up_at_the_same_time() {
         let both = [migrate(), migrate()].map(|child| child.wait_with_output().unwrap());
         let said = both.each_ref().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         assert!(both.iter().all(|output| output.status.success()), "{both:?}");
-        assert_eq!(said.iter().filter(|said| said.contains("took 1 step")).count(), 1, "one of them took it: {said:?}");
+        assert_eq!(said.iter().filter(|said| said.contains(" took ")).count(), 1, "one of them took it: {said:?}");
         let status = ended(command().args(["migrate", "status", "--store", &store]));
         assert!(status.status.success(), "{status:?}");
     }

@@ -2,16 +2,20 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use http::{HeaderValue, Method as HttpMethod, Request, StatusCode, header};
 use tonic::Code;
 
+use super::certificate::Certificates;
+use super::clock::now;
 use super::identity::{Identity, Role};
 use super::keys::{Keys, is_key};
 use super::limits::{Limiter, Limits};
 use super::method::{May, Method, Planes};
-use crate::http::{Form, Refusal};
+use super::token::{Refused, Tokens, Verdict};
+use crate::http::{Form, Refusal, is_cancel_path};
 use crate::net::Peer;
 
 /// Asks callers who they are. A cheap handle.
@@ -21,6 +25,8 @@ pub struct Auth(Arc<Shared>);
 #[derive(Clone)]
 struct Shared {
     keys: Keys,
+    tokens: Option<Tokens>,
+    certificates: Option<Certificates>,
     limiter: Arc<Limiter>,
 }
 
@@ -31,19 +37,42 @@ pub(crate) enum Admission {
     /// Nobody is asked for this.
     Anyone,
     /// They may not, or nobody knows who they are.
-    Refused(Refusal),
+    Refused(Refusal, Option<Arc<Identity>>),
     /// It takes a while to find out.
     Later(Deciding),
 }
 
-/// Finds out who calls, where keys of an issuer have to be fetched first.
-pub(crate) type Deciding = Pin<Box<dyn Future<Output = Result<Arc<Identity>, Refusal>> + Send>>;
+/// Finds out who calls, where keys of an issuer have to be fetched first; also of whom a refusal is.
+pub(crate) type Deciding =
+    Pin<Box<dyn Future<Output = Result<Arc<Identity>, (Refusal, Option<Arc<Identity>>)>> + Send>>;
+
+/// What a call shows of who makes it.
+enum Shown {
+    Identity(Arc<Identity>),
+    /// A token whose key is not known, or not yet.
+    Token(Tokens, String),
+}
 
 impl Auth {
     /// Asks for keys that are among `keys`.
     #[must_use]
     pub fn new(keys: Keys) -> Self {
-        Self(Arc::new(Shared { keys, limiter: Arc::new(Limiter::new(Limits::default())) }))
+        let limiter = Arc::new(Limiter::new(Limits::default()));
+        Self(Arc::new(Shared { keys, tokens: None, certificates: None, limiter }))
+    }
+
+    /// Believes tokens, too.
+    #[must_use]
+    pub fn believing(mut self, tokens: Tokens) -> Self {
+        Arc::make_mut(&mut self.0).tokens = Some(tokens);
+        self
+    }
+
+    /// Knows whom client certificates stand for, too. Where a call has a credential in its header, that alone counts.
+    #[must_use]
+    pub fn recognising(mut self, certificates: Certificates) -> Self {
+        Arc::make_mut(&mut self.0).certificates = Some(certificates);
+        self
     }
 
     /// Lets callers ask for so much and no more; for as much as they want unless said.
@@ -57,21 +86,52 @@ impl Auth {
     pub(crate) fn limiter(&self) -> &Arc<Limiter> {
         &self.0.limiter
     }
+}
 
-    fn identify(&self, request: &Request<Body>) -> Result<Arc<Identity>, Refusal> {
+impl Shared {
+    fn shown(&self, request: &Request<Body>) -> Result<Shown, Refusal> {
         let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
         match (headers.next(), headers.next()) {
-            (None, _) => Err(unauthenticated("send an API key or a token: `authorization: Bearer …`")),
+            (None, _) => self.certificate(request).map(Shown::Identity),
             (Some(_), Some(_)) => Err(unauthenticated("there are two authorization headers: send one")),
             (Some(value), None) => self.bearer(bearer(value)?),
         }
     }
 
-    fn bearer(&self, credential: &str) -> Result<Arc<Identity>, Refusal> {
+    fn bearer(&self, credential: &str) -> Result<Shown, Refusal> {
         if is_key(credential) {
-            return self.0.keys.verify(credential).map_err(|invalid| unauthenticated(invalid.to_string()));
+            let verified = self.keys.verify(credential).map_err(|invalid| unauthenticated(invalid.to_string()))?;
+            return Ok(Shown::Identity(verified));
         }
-        Err(unauthenticated("the credential is neither an API key nor a token of an issuer that this server believes"))
+        let Some(tokens) = &self.tokens else {
+            return Err(unauthenticated(
+                "the credential is neither an API key nor a token of an issuer that this server believes",
+            ));
+        };
+        match tokens.verify(credential) {
+            Verdict::Identity(identity) => Ok(Shown::Identity(Arc::new(identity))),
+            Verdict::Refused(refused) => Err(not_believed(&refused)),
+            Verdict::Unsure => Ok(Shown::Token(tokens.clone(), credential.to_owned())),
+        }
+    }
+
+    fn certificate(&self, request: &Request<Body>) -> Result<Arc<Identity>, Refusal> {
+        let certificate = request.extensions().get::<Peer>().and_then(|peer| peer.certificate.as_ref());
+        let (Some(certificates), Some(certificate)) = (&self.certificates, certificate) else {
+            return Err(unauthenticated("send an API key or a token: `authorization: Bearer …`"));
+        };
+        // A browser shows a certificate by itself, and follows links (CONTRACT §4 "Cancel over GET").
+        if request.method() == HttpMethod::GET && is_cancel_path(request.uri().path()) {
+            return Err(unauthenticated("a cancel over GET needs `authorization: Bearer …`, or send it by POST"));
+        }
+        let identity = certificates.identify(certificate, now());
+        identity.map(Arc::new).map_err(|refused| unauthenticated(refused.to_string()))
+    }
+
+    /// Whether `identity` may call `method`, now.
+    fn check(&self, method: Option<Method>, identity: &Identity) -> Result<(), Refusal> {
+        check(method, identity)?;
+        self.limiter.let_in(method, identity)
     }
 }
 
@@ -80,7 +140,7 @@ pub(crate) fn admit(auth: Option<&Auth>, unasked: &Arc<Identity>, request: &Requ
     let method = Method::of(request);
     match decide(auth, unasked, request, method) {
         Ok(admission) => admission,
-        Err(refusal) => Admission::Refused(refusal),
+        Err(refusal) => Admission::Refused(refusal, None),
     }
 }
 
@@ -98,10 +158,25 @@ fn decide(
     if method.is_some_and(|method| method.may() == May::Anyone) {
         return Ok(Admission::Anyone);
     }
-    let identity = auth.identify(request)?;
-    check(method, &identity)?;
-    auth.0.limiter.let_in(method, &identity)?;
-    Ok(Admission::Identity(identity))
+    match auth.0.shown(request)? {
+        Shown::Identity(identity) => Ok(match auth.0.check(method, &identity) {
+            Ok(()) => Admission::Identity(identity),
+            Err(refusal) => Admission::Refused(refusal, Some(identity)),
+        }),
+        Shown::Token(tokens, token) => Ok(Admission::Later(later(Arc::clone(&auth.0), method, tokens, token))),
+    }
+}
+
+/// Goes on when the keys of a token's issuer are there.
+fn later(auth: Arc<Shared>, method: Option<Method>, tokens: Tokens, token: String) -> Deciding {
+    Box::pin(async move {
+        let verified = tokens.verify_patiently(&token).await;
+        let identity = verified.map(Arc::new).map_err(|refused| (not_believed(&refused), None))?;
+        match auth.check(method, &identity) {
+            Ok(()) => Ok(identity),
+            Err(refusal) => Err((refusal, Some(identity))),
+        }
+    })
 }
 
 /// Whether `identity` may call `method`. Where nothing is served, the face says so to whoever it is.
@@ -142,6 +217,17 @@ fn unauthenticated(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusa
     Refusal::new(Code::Unauthenticated, StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
 }
 
+fn not_believed(refused: &Refused) -> Refusal {
+    match refused {
+        Refused::IssuerUnavailable => {
+            let message = refused.to_string();
+            Refusal::new(Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, "ISSUER_UNAVAILABLE", message)
+                .retry_after(ISSUER_RETRY)
+        }
+        refused => unauthenticated(refused.to_string()),
+    }
+}
+
 fn denied(message: String) -> Refusal {
     Refusal::new(Code::PermissionDenied, StatusCode::FORBIDDEN, "PERMISSION_DENIED", message)
 }
@@ -155,9 +241,5 @@ fn elsewhere(method: Method, form: Form) -> Refusal {
     }
 }
 
-/// A browser sends certificates by itself, and follows links: only a header proves that whoever calls over GET means it
-/// (CONTRACT §4 "Cancel over GET").
-#[expect(dead_code, reason = "certificates come next")]
-fn means_it(request: &Request<Body>, cancels: bool) -> bool {
-    !(cancels && request.method() == HttpMethod::GET)
-}
+/// When to come back where the keys of an issuer could not be fetched.
+const ISSUER_RETRY: Duration = Duration::from_secs(5);

@@ -33,6 +33,18 @@ pub enum Credential {
     Certificate(String),
 }
 
+impl Credential {
+    /// What sort it is, and which one.
+    pub(crate) fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Self::None => ("none", ""),
+            Self::Key(id) => ("key", id),
+            Self::Token(issuer) => ("token", issuer),
+            Self::Certificate(name) => ("certificate", name),
+        }
+    }
+}
+
 /// What somebody is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {

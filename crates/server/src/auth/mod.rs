@@ -6,18 +6,25 @@
 //! is to reach operations through the identity's scope, which it cannot do without.
 
 mod access;
+mod audit;
+mod certificate;
 mod clock;
 mod identity;
 mod keys;
 mod limits;
 mod method;
+pub mod token;
 
 pub use access::Auth;
+pub use audit::Audit;
+pub use certificate::{CertificateRefused, CertificateRule, Certificates, InvalidPattern, NamePattern};
 pub use identity::{Credential, Identity, Role, Roles, UnknownRole};
 pub use keys::{FirstKeyError, Keys, NewKey};
 pub use limits::{Limits, NoRate, Rate, TenantLimits};
 pub use method::Planes;
 
 pub(crate) use access::{Admission, Deciding, admit};
+pub(crate) use audit::{Refused, origin};
 pub(crate) use keys::{Holder, Key};
 pub(crate) use limits::{Limiter, Reservation};
+pub(crate) use method::Method;

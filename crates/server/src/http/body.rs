@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tonic::Code;
 
 use super::Refusal;
+use super::arriving::Cut;
 
 /// Largest request, in bytes (CONTRACT §5). gRPC services set the same as their decoding limit.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
@@ -13,12 +14,15 @@ pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// Reads a request body to its end, up to [`MAX_REQUEST_BYTES`].
 ///
 /// # Errors
-/// A body over the limit (also one whose length was not announced), or one that broke off.
+/// A body over the limit (also one whose length was not announced), one that broke off, or that came too slowly.
 pub async fn read_body(body: Body) -> Result<Bytes, Refusal> {
     match Limited::new(body, MAX_REQUEST_BYTES).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large(None)),
         Err(error) => {
+            if let Some(cut) = Cut::of(&*error) {
+                return Err(cut.refusal());
+            }
             let message = format!("the request body broke off: {error}");
             Err(Refusal::new(Code::InvalidArgument, StatusCode::BAD_REQUEST, "INVALID_FIELD", message))
         }

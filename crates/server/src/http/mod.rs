@@ -1,11 +1,14 @@
 //! What every call passes before a face sees it, and every answer on its way out.
 //!
-//! In this order: request id; guards against web pages, and (where nobody is asked who they are) against other names;
-//! REST body rules; `grpc-timeout`; who calls, and whether they may. All of it is one tower service around the router, not a stack of layers:
+//! In this order: request id; a turn, if not too many calls are under way; guards against web pages, and (where nobody is
+//! asked who they are) against other names; REST body rules; `grpc-timeout`; who calls, and whether they may. All of it is one
+//! tower service around the router, not a stack of layers:
 //! it costs a call no allocation of its own, and it never touches an answer's body. The latter is a rule
 //! (CONTRACT §4 "An error is one HEADERS frame"): a body that is rebuilt loses its "already at the end", and
 //! with it clients lose the error.
 
+mod admission;
+mod arriving;
 mod authority;
 mod body;
 mod deadline;
@@ -14,17 +17,22 @@ mod refusal;
 mod request_id;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use pin_project_lite::pin_project;
+use tonic::Code;
 use tower::Service;
 
-use crate::auth::{Admission, Auth, Deciding, Identity, admit};
+use crate::auth::{self, Audit, Auth, Deciding, Identity, Refused, admit};
+use crate::net::Peer;
 
+pub(crate) use admission::hold;
+pub(crate) use arriving::{Arrived, Arriving};
 pub use authority::host_of;
 pub use body::{MAX_REQUEST_BYTES, read_body};
 pub use deadline::Deadline;
@@ -33,6 +41,7 @@ pub use refusal::{Form, Refusal};
 pub(crate) use refusal::{google_envelope, retry_after};
 pub use request_id::{RequestId, X_REQUEST_ID};
 
+use admission::{Admission, CALLS_MAX, Turn, polled};
 use deadline::Timer;
 use guard::Guard;
 use request_id::RequestIds;
@@ -43,9 +52,14 @@ use request_id::RequestIds;
 /// Handlers find [`RequestId`], the caller's [`Identity`] (but for what anyone may call) and (gRPC calls with a
 /// `grpc-timeout`) [`Deadline`] among the request's extensions.
 pub fn layers<S>(inner: S, options: &GuardOptions, auth: Option<Auth>) -> Layered<S> {
+    audited(inner, options, auth, None)
+}
+
+/// The same, which tells `audit` of every call that is refused.
+pub fn audited<S>(inner: S, options: &GuardOptions, auth: Option<Auth>, audit: Option<Audit>) -> Layered<S> {
     let guard = Guard::new(options, auth.is_some());
-    let shared = Shared { guard, ids: RequestIds::new(), auth, unasked: Arc::new(Identity::unasked()) };
-    Layered { inner, shared: Arc::new(shared) }
+    let shared = Shared { guard, ids: RequestIds::new(), auth, unasked: Arc::new(Identity::unasked()), audit };
+    Layered { inner, shared: Arc::new(shared), admission: Admission::of(CALLS_MAX) }
 }
 
 /// A service with everything of this module around it; see [`layers`].
@@ -53,6 +67,22 @@ pub fn layers<S>(inner: S, options: &GuardOptions, auth: Option<Auth>) -> Layere
 pub struct Layered<S> {
     inner: S,
     shared: Arc<Shared>,
+    admission: Arc<Admission>,
+}
+
+impl<S> Layered<S> {
+    /// Carries out so many calls at a time, instead of as many as suit a whole server.
+    #[must_use]
+    pub fn with_calls_max(self, calls_max: usize) -> Self {
+        Self { admission: Admission::of(calls_max), ..self }
+    }
+
+    /// A turn for a call to this path. Whether the server is well can be asked always: or a server that is busy
+    /// would be taken for one that is ill, and its load given to the next.
+    fn admit(&self, path: &str) -> Result<Option<Turn>, Refusal> {
+        let health = matches!(path, "/healthz" | "/readyz") || path.starts_with("/grpc.health.v1.Health/");
+        if health { Ok(None) } else { self.admission.admit().map(Some) }
+    }
 }
 
 struct Shared {
@@ -60,6 +90,7 @@ struct Shared {
     ids: RequestIds,
     auth: Option<Auth>,
     unasked: Arc<Identity>,
+    audit: Option<Audit>,
 }
 
 impl<S> Service<Request<Body>> for Layered<S>
@@ -79,12 +110,17 @@ where
         let form = Form::of(&request);
         let no_body = request.method() == Method::HEAD;
         let cancels = is_cancel_path(request.uri().path());
-        let answer = Answer { id: id.clone(), form, no_body, no_store: cancels };
-        let checked = self.shared.guard.check(&request, form, cancels).and_then(|()| deadline::of(&request, form));
-        let deadline = match checked {
-            Ok(deadline) => deadline,
+        let audited = self.shared.audit.as_ref().map(|audit| Box::new(Audited::of(audit, &request)));
+        let mut answer = Answer { id: id.clone(), form, no_body, no_store: cancels, audited };
+        let checked = self.admit(request.uri().path()).and_then(|turn| {
+            self.shared.guard.check(&request, form, cancels)?;
+            Ok((turn, deadline::of(&request, form)?))
+        });
+        let (turn, deadline) = match checked {
+            Ok(checked) => checked,
             Err(refusal) => {
-                return ResponseFuture { state: State::Refused { refusal: Some(refusal) }, timer: None, answer };
+                let state = State::Refused { refusal: Some(refusal) };
+                return ResponseFuture { state, turn: None, timer: None, answer };
             }
         };
         request.extensions_mut().insert(id);
@@ -97,20 +133,24 @@ where
             request.extensions_mut().insert(Arc::clone(auth.limiter()));
         }
         let state = match admit(self.shared.auth.as_ref(), &self.shared.unasked, &request) {
-            Admission::Identity(identity) => {
+            auth::Admission::Identity(identity) => {
+                answer.is_by(&identity);
                 request.extensions_mut().insert(identity);
                 State::Called { call: self.inner.call(request) }
             }
-            Admission::Anyone => State::Called { call: self.inner.call(request) },
-            Admission::Refused(refusal) => State::Refused { refusal: Some(refusal) },
-            Admission::Later(deciding) => {
+            auth::Admission::Anyone => State::Called { call: self.inner.call(request) },
+            auth::Admission::Refused(refusal, identity) => {
+                identity.iter().for_each(|identity| answer.is_by(identity));
+                State::Refused { refusal: Some(refusal) }
+            }
+            auth::Admission::Later(deciding) => {
                 // The one that is ready is called; its clone is, next time.
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
                 State::Deciding { deciding, called: Some((ready, request)) }
             }
         };
-        ResponseFuture { state, timer: deadline.map(Timer::new), answer }
+        ResponseFuture { state, turn, timer: deadline.map(Timer::new), answer }
     }
 }
 
@@ -119,6 +159,7 @@ pin_project! {
     pub struct ResponseFuture<S, F> {
         #[pin]
         state: State<S, F>,
+        turn: Option<Turn>,
         timer: Option<Timer>,
         answer: Answer,
     }
@@ -150,16 +191,20 @@ where
                 StateProjection::Deciding { deciding, called } => match deciding.as_mut().poll(cx) {
                     Poll::Ready(Ok(identity)) => {
                         let (mut service, mut request) = called.take().expect("it is called once");
+                        this.answer.is_by(&identity);
                         request.extensions_mut().insert(identity);
                         let call = service.call(request);
                         this.state.set(State::Called { call });
                         continue;
                     }
-                    Poll::Ready(Err(refusal)) => break Err(refusal),
+                    Poll::Ready(Err((refusal, identity))) => {
+                        identity.iter().for_each(|identity| this.answer.is_by(identity));
+                        break Err(refusal);
+                    }
                     Poll::Pending => {}
                 },
                 StateProjection::Called { call } => {
-                    if let Poll::Ready(Ok(response)) = call.poll(cx) {
+                    if let Poll::Ready(Ok(response)) = polled(this.turn, || call.poll(cx)) {
                         break Ok(response);
                     }
                 }
@@ -169,6 +214,7 @@ where
         let response = outcome.unwrap_or_else(|refusal| {
             // Drops the call at once, not when the answer has been sent.
             this.state.set(State::Refused { refusal: None });
+            *this.turn = None;
             this.answer.refuse(refusal)
         });
         Poll::Ready(Ok(this.answer.sign(response)))
@@ -176,12 +222,49 @@ where
 }
 
 /// What an answer needs to know of its request.
-#[derive(Debug)]
 struct Answer {
     id: RequestId,
     form: Form,
     no_body: bool,
     no_store: bool,
+    audited: Option<Box<Audited>>,
+}
+
+/// What the audit is told of a call that is refused.
+struct Audited {
+    audit: Audit,
+    method: Option<auth::Method>,
+    identity: Option<Arc<Identity>>,
+    peer: Option<SocketAddr>,
+}
+
+impl Audited {
+    fn of(audit: &Audit, request: &Request<Body>) -> Self {
+        Self {
+            audit: audit.clone(),
+            method: auth::Method::of(request),
+            identity: None,
+            peer: request.extensions().get::<Peer>().map(|peer| peer.address),
+        }
+    }
+
+    fn tell(&self, code: Code, request: &RequestId) {
+        let identity = self.identity.as_deref();
+        self.audit.refused(&Refused { method: self.method, identity, code, peer: self.peer, request });
+    }
+}
+
+/// The code of an answer that says that somebody may not, or may not now.
+fn refused(response: &Response<Body>) -> Option<Code> {
+    let grpc = response.headers().get("grpc-status").and_then(|code| code.to_str().ok()?.parse().ok());
+    let code = match (grpc, response.status()) {
+        (Some(code), _) => Code::from_i32(code),
+        (None, StatusCode::UNAUTHORIZED) => Code::Unauthenticated,
+        (None, StatusCode::FORBIDDEN) => Code::PermissionDenied,
+        (None, StatusCode::TOO_MANY_REQUESTS) => Code::ResourceExhausted,
+        (None, _) => return None,
+    };
+    matches!(code, Code::Unauthenticated | Code::PermissionDenied | Code::ResourceExhausted).then_some(code)
 }
 
 impl Answer {
@@ -193,8 +276,19 @@ impl Answer {
         response
     }
 
+    fn is_by(&mut self, identity: &Arc<Identity>) {
+        if let Some(audited) = &mut self.audited {
+            audited.identity = Some(Arc::clone(identity));
+        }
+    }
+
     /// Adds headers; the body stays what it is.
     fn sign(&self, mut response: Response<Body>) -> Response<Body> {
+        if let Some(audited) = &self.audited
+            && let Some(code) = refused(&response)
+        {
+            audited.tell(code, &self.id);
+        }
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, self.id.header_value().clone());
         if self.no_store {

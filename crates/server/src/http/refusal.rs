@@ -120,20 +120,24 @@ impl Refusal {
     pub fn into_response(self, form: Form, id: &RequestId) -> Response<Body> {
         tracing::debug!(code = ?self.code(), reason = self.reason(), request_id = id.as_str(), "call refused");
         match form {
-            Form::Grpc => self.grpc(id),
+            Form::Grpc => self.into_status(Some(id)).into_http(),
             Form::Rest | Form::Google => self.rest(form, id),
         }
     }
 
-    fn grpc(self, id: &RequestId) -> Response<Body> {
+    /// For a gRPC call.
+    pub(super) fn into_status(self, id: Option<&RequestId>) -> Status {
         let Parts { code, reason, message, metadata, retry_after, .. } = *self.0;
         let metadata: HashMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let mut details = ErrorDetails::new();
-        details.set_request_info(id.as_str(), "").set_error_info(reason, ERROR_DOMAIN, metadata);
+        details.set_error_info(reason, ERROR_DOMAIN, metadata);
+        if let Some(id) = id {
+            details.set_request_info(id.as_str(), "");
+        }
         if retry_after.is_some() {
             details.set_retry_info(retry_after);
         }
-        Status::with_error_details(code, message, details).into_http()
+        Status::with_error_details(code, message, details)
     }
 
     fn rest(self, form: Form, id: &RequestId) -> Response<Body> {

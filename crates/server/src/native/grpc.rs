@@ -132,7 +132,7 @@ impl Work for Grpc {
 impl Types for Grpc {
     async fn register(&self, request: Request<RegisterTypesRequest>) -> Answer<RegisterTypesResponse> {
         let (_, extensions, request) = request.into_parts();
-        answer(types::register(&self.0, request).await, &extensions)
+        answer(types::register(&self.call(&extensions)?, request).await, &extensions)
     }
 
     async fn list(&self, request: Request<ListTypesRequest>) -> Answer<ListTypesResponse> {
@@ -152,7 +152,7 @@ impl Kinds for Grpc {
 
     async fn update(&self, request: Request<UpdateKindRequest>) -> Answer<Kind> {
         let (_, extensions, request) = request.into_parts();
-        answer(kinds::update(&self.0, request).await, &extensions)
+        answer(kinds::update(&self.call(&extensions)?, request).await, &extensions)
     }
 }
 

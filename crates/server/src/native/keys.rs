@@ -3,7 +3,7 @@
 use operond_core::{Invalid, Kind, Principal, Scope, Tenant, Timestamp};
 use operond_proto::operond::v1;
 
-use crate::auth::{Credential, Holder, Key, NewKey, Role, Roles};
+use crate::auth::{Holder, Key, NewKey, Role, Roles};
 use crate::error::ApiError;
 use crate::names::{List, PageAsked, page};
 use crate::service::Call;
@@ -19,6 +19,7 @@ pub(crate) async fn create(call: &Call, request: v1::CreateKeyRequest) -> Result
         by: call.identity.principal.clone(),
     };
     let (holder, key, secret) = call.keys.create(new).await?;
+    call.audit("key created", &format!("{} {}", holder.name, key.id));
     Ok(v1::CreateKeyResponse { key: Some(show(&holder, &key, None)), secret })
 }
 
@@ -45,18 +46,14 @@ pub(crate) async fn revoke(call: &Call, request: v1::RevokeKeyRequest) -> Result
         return Err(Invalid::missing("id").into());
     }
     let (holder, key) = call.keys.revoke(request.id).await?;
+    call.audit("key revoked", &format!("{} {}", holder.name, key.id));
     Ok(show(&holder, &key, None))
 }
 
 /// Who calls.
 pub(crate) fn who_am_i(call: &Call) -> v1::WhoAmIResponse {
     let identity = &call.identity;
-    let (credential, credential_id) = match &identity.credential {
-        Credential::None => ("none", ""),
-        Credential::Key(id) => ("key", id.as_str()),
-        Credential::Token(issuer) => ("token", issuer.as_str()),
-        Credential::Certificate(name) => ("certificate", name.as_str()),
-    };
+    let (credential, credential_id) = identity.credential.parts();
     v1::WhoAmIResponse {
         principal: identity.principal.as_str().into(),
         tenant: tenant(&identity.scope),

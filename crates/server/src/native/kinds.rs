@@ -5,7 +5,7 @@ use operond_proto::operond::v1;
 
 use crate::error::ApiError;
 use crate::names::{List, PageAsked, page};
-use crate::service::Service;
+use crate::service::{Call, Service};
 
 /// The defaults of one kind.
 pub(crate) fn get(service: &Service, request: &v1::GetKindRequest) -> Result<v1::Kind, ApiError> {
@@ -28,7 +28,9 @@ pub(crate) fn list(
 }
 
 /// Replaces the defaults of one kind.
-pub(crate) async fn update(service: &Service, request: v1::UpdateKindRequest) -> Result<v1::Kind, ApiError> {
+pub(crate) async fn update(call: &Call, request: v1::UpdateKindRequest) -> Result<v1::Kind, ApiError> {
     let kind = request.kind.ok_or_else(|| Invalid::missing("kind"))?;
-    service.kinds.update(kind).await
+    let kind = call.kinds.update(kind).await?;
+    call.audit("kind updated", &kind.name);
+    Ok(kind)
 }

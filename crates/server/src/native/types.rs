@@ -4,17 +4,18 @@ use operond_proto::operond::v1;
 
 use crate::error::ApiError;
 use crate::names::{List, PageAsked, page};
-use crate::service::Service;
+use crate::service::{Call, Service};
 use crate::types::{Known, KnownFile};
 use crate::wire;
 
 /// Adds files of message types, all or none.
 pub(crate) async fn register(
-    service: &Service,
+    call: &Call,
     request: v1::RegisterTypesRequest,
 ) -> Result<v1::RegisterTypesResponse, ApiError> {
-    let files = service.types.register(request.descriptor_set).await?;
-    let known = service.types.known();
+    let files = call.types.register(request.descriptor_set).await?;
+    files.iter().for_each(|file| call.audit("types registered", &file.name));
+    let known = call.types.known();
     Ok(v1::RegisterTypesResponse { files: files.iter().map(|file| show(&known, file, false)).collect() })
 }
 

@@ -4,8 +4,16 @@
 //! the first call arrives, and so that an occupied port fails before anything else is started.
 //! What is served is any tower service of `http::Request<axum::body::Body>`; this module knows no routes.
 
+mod calls;
 mod connection;
 mod first_bytes;
+mod lifetime;
+pub(crate) mod pace;
+mod paced_writes;
+mod room;
+mod seldom;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::io;
@@ -22,6 +30,11 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::auth::Planes;
+use crate::http::Arrived;
+use crate::tls::{ClientCertificate, Current};
+use calls::Untaken;
+use room::Room;
+use seldom::Seldom;
 
 /// How long calls in flight may go on after a shutdown was asked for (DESIGN "The server": out within 2 s).
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -36,7 +49,7 @@ pub struct Listen {
     /// Address and port; port 0 lets the system choose one.
     pub address: SocketAddr,
     /// TLS if set (see [`crate::tls`]), else plaintext: HTTP/1.1, and HTTP/2 with prior knowledge.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Current>,
     /// What is served there.
     pub planes: Planes,
 }
@@ -48,10 +61,11 @@ impl Listen {
         Self { address, tls: None, planes: Planes::ALL }
     }
 
-    /// Listens with TLS; ALPN chooses between HTTP/2 and HTTP/1.1.
+    /// Listens with TLS; ALPN chooses between HTTP/2 and HTTP/1.1. A configuration that stays is an
+    /// `Arc<rustls::ServerConfig>`, one that follows its files is [`crate::tls::Reloading::current`].
     #[must_use]
-    pub fn tls(address: SocketAddr, config: Arc<rustls::ServerConfig>) -> Self {
-        Self { address, tls: Some(config), planes: Planes::ALL }
+    pub fn tls(address: SocketAddr, config: impl Into<Current>) -> Self {
+        Self { address, tls: Some(config.into()), planes: Planes::ALL }
     }
 }
 
@@ -76,7 +90,7 @@ pub fn is_loopback(address: SocketAddr) -> bool {
 }
 
 /// The peer of a connection; every request carries it as an extension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// The address the connection came from.
     pub address: SocketAddr,
@@ -84,6 +98,9 @@ pub struct Peer {
     pub tls: bool,
     /// What is served at the address that it came to.
     pub planes: Planes,
+    /// The client's certificate, if it was asked for one and has shown one. It was verified when the connection was
+    /// made; whether it has expired since is for whoever relies on it to see.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// Bound sockets that do not answer yet: the system queues connections until [`Server::serve`].
@@ -120,9 +137,16 @@ impl Server {
     {
         let kill = CancellationToken::new();
         let _kill_when_dropped = kill.clone().drop_guard();
-        let scope = Scope { tracker: TaskTracker::new(), shutdown: shutdown.clone(), kill: kill.clone() };
+        let scope = Scope {
+            tracker: TaskTracker::new(),
+            shutdown: shutdown.clone(),
+            kill: kill.clone(),
+            arrived: Arrived::default(),
+            untaken: Untaken::default(),
+        };
+        let room = Arc::new(Room::of_this_process());
         for bound in self.bound {
-            scope.spawn(accept_loop(bound, service.clone(), scope.clone()));
+            scope.spawn(accept_loop(bound, service.clone(), Arc::clone(&room), scope.clone()));
         }
         scope.tracker.close();
 
@@ -142,6 +166,8 @@ struct Scope {
     tracker: TaskTracker,
     shutdown: CancellationToken,
     kill: CancellationToken,
+    arrived: Arrived,
+    untaken: Untaken,
 }
 
 impl Scope {
@@ -164,7 +190,7 @@ impl Scope {
 struct Bound {
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Current>,
     planes: Planes,
 }
 
@@ -174,7 +200,7 @@ impl Bound {
         let failed = |source| BindError::Io { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { address, listener, tls: listen.tls.map(TlsAcceptor::from), planes: listen.planes })
+        Ok(Self { address, listener, tls: listen.tls, planes: listen.planes })
     }
 }
 
@@ -187,29 +213,42 @@ impl std::fmt::Debug for Bound {
     }
 }
 
-async fn accept_loop<S>(bound: Bound, service: S, scope: Scope)
+async fn accept_loop<S>(bound: Bound, service: S, room: Arc<Room>, scope: Scope)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
+    let (turned_away, failed) = (Seldom::default(), Seldom::default());
     while let Some(accepted) = scope.shutdown.run_until_cancelled(bound.listener.accept()).await {
         match accepted {
             Ok((stream, address)) => {
+                let Some(place) = room.enter(address.ip()) else {
+                    if let Some(count) = turned_away.again() {
+                        tracing::warn!(count, address = %bound.address, "connections closed: there are too many");
+                    }
+                    continue;
+                };
                 let scope = scope.child();
-                let peer = Peer { address, tls: bound.tls.is_some(), planes: bound.planes };
-                let task = serve_stream(stream, peer, bound.tls.clone(), service.clone(), scope.clone());
-                scope.spawn(task);
+                let peer = Peer { address, tls: bound.tls.is_some(), planes: bound.planes, certificate: None };
+                // In a box of its own: what wraps it would be several times its size, for every connection there is.
+                let task = Box::pin(serve_stream(stream, peer, bound.tls.clone(), service.clone(), scope.clone()));
+                scope.spawn(async move {
+                    task.await;
+                    drop(place);
+                });
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, address = %bound.address, "cannot accept connections for the moment");
+                if let Some(count) = failed.again() {
+                    tracing::warn!(%error, count, address = %bound.address, "cannot accept connections for the moment");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn serve_stream<S>(stream: TcpStream, peer: Peer, tls: Option<TlsAcceptor>, service: S, scope: Scope)
+async fn serve_stream<S>(stream: TcpStream, peer: Peer, tls: Option<Current>, service: S, scope: Scope)
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -218,12 +257,13 @@ where
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let Some(acceptor) = tls else {
+    let Some(tls) = tls else {
         connection::serve(stream, peer, service, scope).await;
         return;
     };
-    if let Some(stream) = connection::handshake(&acceptor, stream, &scope).await {
-        connection::serve(stream, peer, service, scope).await;
+    let acceptor = TlsAcceptor::from(tls.config());
+    if let Some((stream, certificate)) = connection::handshake(&acceptor, stream, &scope).await {
+        connection::serve(stream, Peer { certificate, ..peer }, service, scope).await;
     }
 }
 

@@ -7,7 +7,9 @@ use operond_proto::OPENAPI;
 use prost::{Message, Name};
 
 use super::Rest;
+use crate::auth::Planes;
 use crate::error::{ApiError, Reason};
+use crate::net::Peer;
 use crate::poll_interval::X_OPERATION_POLL_INTERVAL;
 
 /// A message as JSON.
@@ -71,12 +73,17 @@ pub(super) fn openapi(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
     Ok(json(OPENAPI.into()))
 }
 
-/// Ready: it means to go on, and the store answers; and what an operator should know of the store.
+/// Ready: it means to go on, and the store answers; and, where operators are served, what they should know of the store.
 pub(super) async fn ready(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
     rest.no_query()?;
     if !rest.service.settings.health.serving() {
         return Err(ApiError::from(operond_engine::Error::Unavailable(operond_engine::Unavailable::ShuttingDown)));
     }
     let warnings = rest.service.ping().await?;
-    Ok(json(serde_json::json!({ "status": "SERVING", "warnings": warnings }).to_string()))
+    let for_operators = rest.parts.extensions.get::<Peer>().is_none_or(|peer| peer.planes.meet(Planes::ADMIN));
+    let ready = match for_operators {
+        true => serde_json::json!({ "status": "SERVING", "warnings": warnings }),
+        false => serde_json::json!({ "status": "SERVING" }),
+    };
+    Ok(json(ready.to_string()))
 }

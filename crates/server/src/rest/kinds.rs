@@ -26,5 +26,5 @@ pub(super) async fn update(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> 
     let mut kind: v1::Kind = rest.message()?;
     rest.check_id("name", &kind.name)?;
     kind.name.clone_from(&rest.id);
-    answer::message(rest, &kinds::update(rest.service, v1::UpdateKindRequest { kind: Some(kind) }).await?)
+    answer::message(rest, &kinds::update(&rest.call()?, v1::UpdateKindRequest { kind: Some(kind) }).await?)
 }

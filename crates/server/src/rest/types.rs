@@ -8,7 +8,7 @@ use crate::error::ApiError;
 use crate::native::types;
 
 pub(super) async fn register(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
-    answer::message(rest, &types::register(rest.service, rest.message()?).await?)
+    answer::message(rest, &types::register(&rest.call()?, rest.message()?).await?)
 }
 
 pub(super) fn list(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {

@@ -18,7 +18,8 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{RootCertStore, ServerConfig};
 
-use super::{Error, Identity};
+use super::pem::PemFile;
+use super::{ClientAuth, Error, Identity};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -60,7 +61,7 @@ impl DevIdentity {
         if !ca_path.exists() {
             create_ca(dir, now)?;
         }
-        let ca = super::certificates(&ca_path)?.swap_remove(0);
+        let ca = PemFile::read(&ca_path)?.certificates()?.swap_remove(0);
         let ca_pem = read_text(&ca_path)?;
 
         if let Some(server) = usable_server(dir, &ca, &names, now) {
@@ -87,10 +88,10 @@ impl DevIdentity {
         &self.ca_pem
     }
 
-    /// The configuration of a TLS listener with this identity.
+    /// The configuration of a TLS listener with this identity, which asks nobody for a certificate.
     #[must_use]
     pub fn server_config(&self) -> Arc<ServerConfig> {
-        self.server.server_config()
+        self.server.server_config(&ClientAuth::None)
     }
 }
 
@@ -274,8 +275,8 @@ mod tests {
 
         /// Whether a client trusting the CA accepts the server at that name and time.
         fn accepts(&self, name: &str, at: SystemTime) -> bool {
-            let ca = super::super::certificates(&self.path(CA_FILE)).unwrap().swap_remove(0);
-            let leaf = super::super::certificates(&self.path(SERVER_FILE)).unwrap().swap_remove(0);
+            let ca = PemFile::read(&self.path(CA_FILE)).unwrap().certificates().unwrap().swap_remove(0);
+            let leaf = PemFile::read(&self.path(SERVER_FILE)).unwrap().certificates().unwrap().swap_remove(0);
             let names = Names { text: Vec::new(), wire: vec![ServerName::try_from(name.to_owned()).unwrap()] };
             verify(&leaf, &ca, &names, at).is_ok()
         }

@@ -1,9 +1,13 @@
-//! Certificates: PEM files given by the operator, or an own development CA.
+//! Certificates: PEM files given by the operator, which are followed, or an own development CA; and those of clients.
 //!
 //! TLS matters even on a laptop: some client SDKs cannot speak plaintext at all (CONTRACT §4).
 //! There is one cryptography provider (aws-lc-rs), named explicitly so that no process-wide default is needed.
 
+mod client_auth;
+mod client_certificate;
 mod dev;
+mod pem;
+mod reloading;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,11 +15,15 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
+pub use client_auth::{ClientAuth, ClientTrust};
+pub use client_certificate::{ClientCertificate, SanName, Unreadable};
 pub use dev::DevIdentity;
+pub use reloading::{ClientFiles, Current, Files, Look, Reloading};
+
+use pem::PemFile;
 
 /// Protocols offered by ALPN, most wanted first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -74,13 +82,16 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The configuration of a TLS listener: TLS 1.2 and 1.3, HTTP/2 preferred, no client certificates.
+    /// The configuration of a TLS listener: TLS 1.2 and 1.3, HTTP/2 preferred, client certificates as `clients` has it.
+    ///
+    /// Each configuration has a memory of sessions of its own: a client that resumes a session is not verified again,
+    /// so that none may outlive the authorities it was verified by.
     #[must_use]
-    pub fn server_config(&self) -> Arc<ServerConfig> {
+    pub fn server_config(&self, clients: &ClientAuth) -> Arc<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("the provider has cipher suites for TLS 1.2 and 1.3")
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients.verifier())
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&self.certified))));
         config.alpn_protocols = ALPN.map(Vec::from).to_vec();
         Arc::new(config)
@@ -96,50 +107,23 @@ impl Identity {
 /// # Errors
 /// A file that cannot be read, holds no (usable) certificate or key, or two files that do not belong together.
 pub fn load(certificate_path: &Path, key_path: &Path) -> Result<Identity, Error> {
-    let chain = certificates(certificate_path)?;
-    let key = private_key(key_path)?;
+    identity(&PemFile::read(certificate_path)?, &PemFile::read(key_path)?)
+}
+
+fn identity(certificate: &PemFile, key: &PemFile) -> Result<Identity, Error> {
+    let chain = certificate.certificates()?;
     let signing_key = provider()
         .key_provider
-        .load_private_key(key)
-        .map_err(|problem| Error::unusable(key_path, format!("unusable private key: {problem}")))?;
+        .load_private_key(key.private_key()?)
+        .map_err(|problem| Error::unusable(&key.path, format!("unusable private key: {problem}")))?;
     let certified = CertifiedKey::new(chain, signing_key);
     match certified.keys_match() {
         Ok(()) => Ok(Identity { certified: Arc::new(certified) }),
         Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(Error::Mismatch { certificate: certificate_path.to_owned(), key: key_path.to_owned() })
+            Err(Error::Mismatch { certificate: certificate.path.clone(), key: key.path.clone() })
         }
-        Err(problem) => Err(Error::unusable(certificate_path, format!("unusable certificate: {problem}"))),
+        Err(problem) => Err(Error::unusable(&certificate.path, format!("unusable certificate: {problem}"))),
     }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let text = read(path)?;
-    let chain = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|problem| Error::unusable(path, format!("not valid PEM: {problem}")))?;
-    if chain.is_empty() {
-        return Err(Error::unusable(path, "holds no certificate (no BEGIN CERTIFICATE line)"));
-    }
-    Ok(chain)
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    let text = read(path)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|problem| match problem {
-        pem::Error::NoItemsFound if is_encrypted(&text) => {
-            Error::unusable(path, "the private key is encrypted; decrypt it, for instance with `openssl pkcs8`")
-        }
-        pem::Error::NoItemsFound => Error::unusable(path, "holds no private key (no BEGIN PRIVATE KEY line)"),
-        problem => Error::unusable(path, format!("not valid PEM: {problem}")),
-    })
-}
-
-fn is_encrypted(pem: &[u8]) -> bool {
-    String::from_utf8_lossy(pem).contains("BEGIN ENCRYPTED PRIVATE KEY")
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -176,7 +160,7 @@ mod tests {
         let paths = [dir.path().join("c.pem"), dir.path().join("k.pem")];
         std::fs::write(&paths[0], certificate).unwrap();
         std::fs::write(&paths[1], key).unwrap();
-        let config = load(&paths[0], &paths[1]).unwrap().server_config();
+        let config = load(&paths[0], &paths[1]).unwrap().server_config(&ClientAuth::None);
         assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
     }
 

@@ -5,7 +5,8 @@ use operond_proto::yandex::cloud::endpoint::api_endpoint_service_client::ApiEndp
 use operond_proto::yandex::cloud::endpoint::{GetApiEndpointRequest, ListApiEndpointsRequest};
 use serde_json::json;
 use tokio_stream::StreamExt;
-use tonic::Code;
+use tonic::codec::CompressionEncoding;
+use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -14,7 +15,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-use crate::harness::{ADVERTISED, Faces, told, within};
+use crate::harness::{ADVERTISED, Faces, InProcess, request, told, within};
 
 #[tokio::test(start_paused = true)]
 async fn sdks_find_the_server_where_it_is_advertised() {
@@ -74,15 +75,33 @@ async fn an_engine_that_is_shut_down_is_not_ready_and_answers_unavailable() {
 #[tokio::test(start_paused = true)]
 async fn reflection_knows_our_services() {
     let faces = Faces::new();
-    let mut client = ServerReflectionClient::with_origin(faces.in_process(), "http://localhost".parse().unwrap());
-    let list = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let mut answers = client.server_reflection_info(tokio_stream::once(list)).await.unwrap().into_inner();
+    let mut client = reflection(&faces);
+    let mut answers = client.server_reflection_info(tokio_stream::once(list_services())).await.unwrap().into_inner();
     let answer = answers.next().await.unwrap().unwrap().message_response;
     let Some(MessageResponse::ListServicesResponse(services)) = answer else { panic!("{answer:?}") };
     for name in ["operond.v1.Operations", "operond.v1.Work", "yandex.cloud.operation.OperationService"] {
         assert!(services.service.iter().any(|service| service.name == name), "{services:?}");
     }
+}
+
+/// It answered with the library's own UNIMPLEMENTED, without details, to gzip as well.
+#[tokio::test(start_paused = true)]
+async fn reflection_takes_gzip_and_refuses_as_every_service_does() {
+    let faces = Faces::new();
+    let mut client = reflection(&faces).send_compressed(CompressionEncoding::Gzip);
+    client.server_reflection_info(tokio_stream::once(list_services())).await.unwrap();
+
+    let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let headers = [("content-type", "application/grpc"), ("grpc-encoding", "snappy")];
+    let answer = faces.call(request(&format!("POST {path}"), &headers, "")).await;
+    let status = Status::from_header_map(answer.headers()).unwrap();
+    assert_eq!(told(&status), (Code::Unimplemented, "UNKNOWN_METHOD".into(), String::new()));
+}
+
+fn reflection(faces: &Faces) -> ServerReflectionClient<InProcess> {
+    ServerReflectionClient::with_origin(faces.in_process(), "http://localhost".parse().unwrap())
+}
+
+fn list_services() -> ServerReflectionRequest {
+    ServerReflectionRequest { host: String::new(), message_request: Some(MessageRequest::ListServices(String::new())) }
 }

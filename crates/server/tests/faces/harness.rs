@@ -1,7 +1,7 @@
 //! A server in this process, on virtual time, over the in-memory store.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
@@ -15,8 +15,8 @@ use operond_proto::operond::v1::operations_client::OperationsClient;
 use operond_proto::operond::v1::work_client::WorkClient;
 use operond_proto::operond::v1::{Claim, ClaimRequest, CreateRequest, Operation};
 use operond_proto::yandex::cloud::operation::operation_service_client::OperationServiceClient;
-use operond_server::auth::Keys;
-use operond_server::http::{GuardOptions, Layered, layers};
+use operond_server::auth::{Audit, Auth, Certificates, Keys};
+use operond_server::http::{GuardOptions, Layered, audited, layers};
 use operond_server::{Health, Settings, router};
 use operond_store::{Clock, ListQuery, MemoryStore, Order, Store};
 use serde_json::Value;
@@ -77,6 +77,63 @@ impl Faces {
         let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
         let app = layers(routed(&engine, settings), &guards, None);
         Self { engine, app, health, store }
+    }
+
+    /// The same server, which asks callers who they are, and the first key, an admin of everything.
+    pub(crate) async fn asking() -> (Self, String) {
+        Self::new().with_first_key(None).await
+    }
+
+    /// The same, which tells `audit`.
+    pub(crate) async fn asking_audited(audit: &Audit) -> (Self, String) {
+        let store = Arc::new(MemoryStore::new(Virtual::new()));
+        let options = Options { audit: Some(Arc::new(audit.clone())), ..Options::default() };
+        let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, options);
+        Self::over(engine, Settings::new(ADVERTISED), store).with_first_key(Some(audit)).await
+    }
+
+    async fn with_first_key(self, audit: Option<&Audit>) -> (Self, String) {
+        let first = OnceLock::new();
+        let keep = |key: &str| first.set(key.to_owned()).map_err(|_| std::io::ErrorKind::AlreadyExists.into());
+        keys(&self.engine).create_first(keep).await.unwrap();
+        (self.asking_for_keys(audit), first.into_inner().unwrap())
+    }
+
+    /// Other faces of the same engine, which ask for what keys are stored.
+    pub(crate) fn asking_anew(&self) -> Self {
+        self.asking_for_keys(None)
+    }
+
+    /// The same, which knows these certificates, too.
+    pub(crate) fn recognising(mut self, certificates: Certificates) -> Self {
+        let keys = keys(&self.engine);
+        let router = router(self.engine.clone(), keys.clone(), Settings::new(ADVERTISED));
+        let router = router.now_or_never().expect("no store is waited for").unwrap();
+        let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
+        self.app = layers(router, &guards, Some(Auth::new(keys).recognising(certificates)));
+        self
+    }
+
+    fn asking_for_keys(&self, audit: Option<&Audit>) -> Self {
+        let mut faces = self.begun_anew();
+        let keys = keys(&self.engine);
+        let settings = Settings { audit: audit.cloned(), ..Settings::new(ADVERTISED) };
+        let router = router(self.engine.clone(), keys.clone(), settings);
+        let router = router.now_or_never().expect("no store is waited for").unwrap();
+        let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
+        faces.app = audited(router, &guards, Some(Auth::new(keys)), audit.cloned());
+        faces
+    }
+
+    /// `line` is method and path; a body is sent as JSON. `key` says who calls.
+    pub(crate) async fn rest_as(&self, key: &str, line: &str, body: &str) -> Rest {
+        self.rest_with(line, &[("authorization", &format!("Bearer {key}"))], body).await
+    }
+
+    /// A new key of `name`, by the admin of everything.
+    pub(crate) async fn key(&self, admin: &str, new: &Value) -> String {
+        let created = self.rest_as(admin, "POST /api/v1/keys", &new.to_string()).await.ok();
+        created["secret"].as_str().unwrap().to_owned()
     }
 
     /// `line` is method and path; a body is sent as JSON.

@@ -1,6 +1,7 @@
 //! All faces over one engine, as their clients see them: in process and over real connections.
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod access;
 mod agreement;
 mod bad_input;
 mod conditional;
@@ -13,6 +14,7 @@ mod leases;
 mod life;
 mod limits;
 mod list;
+mod matrix;
 mod others;
 mod quotas;
 mod refusals;

@@ -40,8 +40,8 @@ impl Store for Seen {
         self.inner.update(batch)
     }
 
-    fn get(&self, id: &operond_core::OperationId) -> Answer<'_, Lookup> {
-        self.inner.get(id)
+    fn get(&self, scope: &operond_core::Scope, id: &operond_core::OperationId) -> Answer<'_, Lookup> {
+        self.inner.get(scope, id)
     }
 
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {

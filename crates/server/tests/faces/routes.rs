@@ -15,7 +15,7 @@ use crate::connections::start;
 use crate::harness::{Faces, read, request, within};
 
 /// The HTTP methods and paths of a call, from its `google.api.http` annotation.
-fn annotations(pool: &DescriptorPool, method: &MethodDescriptor) -> Vec<(Method, String)> {
+pub(crate) fn annotations(pool: &DescriptorPool, method: &MethodDescriptor) -> Vec<(Method, String)> {
     let extension = pool.get_extension_by_name("google.api.http").expect("the annotations are in the set");
     let options = method.options();
     if !options.has_extension(&extension) {
@@ -40,7 +40,7 @@ fn route(rule: &prost_reflect::DynamicMessage) -> (Method, String) {
 }
 
 /// The path with something for each of its variables.
-fn filled(path: &str) -> String {
+pub(crate) fn filled(path: &str) -> String {
     let path =
         path.replace("{name=**/", "projects/p/").replace("{name=", "").replace("operations/*}", "operations/op0");
     let path = path.replace("operations}", "operations");

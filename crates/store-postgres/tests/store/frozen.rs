@@ -1,5 +1,6 @@
 //! A primary that stands still while another one takes over, and then goes on without knowing of it.
 
+use operond_core::Scope;
 use operond_store::{Error, Lookup, Store};
 use operond_store_postgres::PostgresStore;
 use operond_store_postgres::cluster::{Cluster, Kind, Settings};
@@ -16,7 +17,7 @@ fn pair() -> (Cluster, Cluster, PostgresStore) {
     let here = |port: u16| format!("127.0.0.1:{port}");
     let store = open(&url.replace(&here(old.port()), &format!("{},{}", here(old.port()), here(new.port()))));
     let first = created(&wait(store.update(creates(0, 1))).unwrap())[0].id.clone();
-    assert!(matches!(wait(store.get(&first)), Ok(Lookup::Found(_))));
+    assert!(matches!(wait(store.get(&Scope::default(), &first)), Ok(Lookup::Found(_))));
     (old, new, store)
 }
 
@@ -34,7 +35,7 @@ fn f27_who_reads_is_not_shown_what_a_primary_was_when_it_froze() {
     old.resume();
     // Each connection of the pool has its turn.
     for _ in 0..20 {
-        assert!(matches!(wait(store.get(later.as_ref().unwrap())), Ok(Lookup::Found(_))));
+        assert!(matches!(wait(store.get(&Scope::default(), later.as_ref().unwrap())), Ok(Lookup::Found(_))));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use operond_core::{Claim, EventKind, Kind, LeaseSecret, NewOperation, Spec, State, Worker};
+use operond_core::{Claim, EventKind, Kind, LeaseSecret, NewOperation, Scope, Spec, State, Worker};
 use operond_store::{Accepted, Batch, CreateRequest, Error, Lookup, Request, Store};
 use operond_store_postgres::cluster::{self, Cluster, Settings};
 use tokio::time::Instant;
@@ -39,7 +39,7 @@ fn a_lease_that_ends_while_the_database_is_away_is_kept() {
     until("it is back, and has looked for what is due", || {
         matches!(ask(&store, Request::Settle(10)), Ok(Accepted::Settled(1)))
     });
-    let Ok(Lookup::Found(kept)) = wait(store.get(&operation.id)) else { panic!("it is there") };
+    let Ok(Lookup::Found(kept)) = wait(store.get(&Scope::default(), &operation.id)) else { panic!("it is there") };
     assert_eq!(kept.state(), State::Running, "{:?}", kept.events);
     assert_eq!(kept.events.last().map(|event| event.what), Some(EventKind::Restarted));
     assert_eq!(kept.lease.as_ref().map(|lease| lease.token), operation.lease.as_ref().map(|lease| lease.token));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use operond_core::{
-    Cancel, Command, Kind, LeaseSecret, NewOperation, Operation, OperationId, Principal, Reason, Spec, Worker,
+    Cancel, Command, Kind, LeaseSecret, NewOperation, Operation, OperationId, Principal, Reason, Scope, Spec, Worker,
 };
 use operond_store::{
     Accepted, Applied, Batch, ClaimRequest, CreateRequest, Error, ListQuery, Lookup, Refusal, Request, Store,
@@ -58,7 +58,7 @@ fn f25_a_commit_whose_answer_is_lost_is_answered_and_not_done_again() {
     let (answered, stored, store) = cut(Cut::BehindCommit);
     assert_eq!(stored.len(), 3, "done again, there would be six");
     for operation in answered {
-        assert_eq!(wait(store.get(&operation.id)).unwrap(), Lookup::Found(operation));
+        assert_eq!(wait(store.get(&Scope::default(), &operation.id)).unwrap(), Lookup::Found(operation));
     }
 }
 
@@ -67,7 +67,7 @@ fn f25_a_commit_that_never_arrives_is_done_over_another_connection() {
     let (answered, stored, store) = cut(Cut::BeforeCommit);
     assert_eq!(stored.len(), 3);
     for operation in answered {
-        assert_eq!(wait(store.get(&operation.id)).unwrap(), Lookup::Found(operation));
+        assert_eq!(wait(store.get(&Scope::default(), &operation.id)).unwrap(), Lookup::Found(operation));
     }
 }
 
@@ -147,7 +147,7 @@ fn an_operation_that_somebody_holds_is_refused_and_does_not_hold_up_its_batch() 
     let holder = Holder::of(&url, &made[0].id);
     let cancel = |operation: &Arc<Operation>| {
         let cancel = Cancel { by: Principal::default(), reason: Reason::default() };
-        Request::Command(operation.id.clone(), Box::new(Command::Cancel(cancel)))
+        Request::Command(Scope::default(), operation.id.clone(), Box::new(Command::Cancel(cancel)))
     };
     let both = Arc::new(Batch { requests: vec![cancel(&made[0]), cancel(&made[1])] });
     let replies = wait(store.update(Arc::clone(&both))).unwrap().replies;
@@ -156,6 +156,7 @@ fn an_operation_that_somebody_holds_is_refused_and_does_not_hold_up_its_batch() 
     // A worker gets what nobody holds.
     let claim = ClaimRequest {
         kinds: [Kind::new("k").unwrap()].into(),
+        tenant: None,
         after: None,
         worker: Worker::new("w").unwrap(),
         duration: Duration::from_secs(30),

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use operond_core::{
-    Fingerprint, IdempotencyKey, Kind, LeaseSecret, NewOperation, Operation, OperationId, Spec, State, Worker,
+    Fingerprint, IdempotencyKey, Kind, LeaseSecret, NewOperation, Operation, OperationId, Scope, Spec, State, Worker,
 };
 use operond_store::{
     Accepted, Applied, Batch, ClaimRequest, Collection, CreateRequest, DocumentWrite, Lookup, News, Reply, Request,
@@ -31,6 +31,7 @@ fn create(entropy: u16, spec: Spec, key: Option<&str>) -> Request {
 fn claim(max: usize) -> Request {
     Request::Claim(ClaimRequest {
         kinds: [kind()].into(),
+        tenant: None,
         after: None,
         worker: Worker::new("w").unwrap(),
         duration: Duration::from_secs(600),
@@ -67,7 +68,7 @@ fn a_server_is_told_of_what_another_one_writes() {
     let news = told(&here, |news| !news.operations.is_empty());
     assert_eq!((news.operations, news.claimable), (vec![operation.id.clone()], vec![kind()]));
     assert!(!news.missed);
-    assert_eq!(wait(here.get(&operation.id)).unwrap(), Lookup::Found(operation));
+    assert_eq!(wait(here.get(&Scope::default(), &operation.id)).unwrap(), Lookup::Found(operation));
 
     let write =
         DocumentWrite { collection: Collection::Kinds, name: "k".into(), replaces: 0, bytes: Arc::from(&b"x"[..]) };
@@ -151,7 +152,7 @@ fn a_timer_that_two_servers_look_for_fires_once() {
                             panic!("a settle")
                         };
                         settled += some;
-                        made.iter().all(|one| matches!(wait(store.get(&one.id)), Ok(Lookup::Found(now)) if now.done()))
+                        made.iter().all(|one| matches!(wait(store.get(&Scope::default(), &one.id)), Ok(Lookup::Found(now)) if now.done()))
                     });
                     settled
                 })
@@ -161,7 +162,9 @@ fn a_timer_that_two_servers_look_for_fires_once() {
     });
     assert_eq!(settled, made.len(), "each was settled by one of them");
     for before in made {
-        let Lookup::Found(now) = wait(stores[1].get(&before.id)).unwrap() else { panic!("it is there") };
+        let Lookup::Found(now) = wait(stores[1].get(&Scope::default(), &before.id)).unwrap() else {
+            panic!("it is there")
+        };
         assert_eq!((now.state(), now.revision, now.events.len()), (State::Failed, before.revision + 1, 2));
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
-use operond_core::{Operation, OperationId};
+use operond_core::{Operation, OperationId, Scope};
 use operond_store::{Lookup, ManualClock, Store};
 use operond_store_sqlite::{Options, SqliteStore};
 use rusqlite::Connection;
@@ -25,7 +25,7 @@ fn open(directory: &Path) -> SqliteStore {
 }
 
 fn holds(store: &SqliteStore, operation: &Operation) -> bool {
-    matches!(wait(store.get(&operation.id)).unwrap(), Lookup::Found(found) if *found == *operation)
+    matches!(wait(store.get(&Scope::default(), &operation.id)).unwrap(), Lookup::Found(found) if *found == *operation)
 }
 
 /// Copies of the files, each with what had been acknowledged before it was taken.
@@ -99,7 +99,7 @@ fn a_batch_that_a_crash_cuts_leaves_nothing_of_itself() {
         let store = open(image.path());
         assert!(kept.iter().all(|operation| holds(&store, operation)));
         let ids: Vec<&OperationId> = cut.iter().map(|operation| &operation.id).collect();
-        let there = ids.iter().filter(|id| wait(store.get(id)).unwrap() != Lookup::Never).count();
+        let there = ids.iter().filter(|id| wait(store.get(&Scope::default(), id)).unwrap() != Lookup::Never).count();
         assert_eq!(there, 0, "the log was cut to {share}/8 of the batch");
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use operond_core::{OperationId, Spec};
+use operond_core::{OperationId, Scope, Spec};
 use operond_store::{Accepted, Error, ListQuery, Request, Store};
 use operond_store_sqlite::Options;
 use rusqlite::Connection;
@@ -29,11 +29,11 @@ fn f30_a_damaged_operation_is_refused_by_name() {
     let mut fixture = Fixture::new(Options::default());
     let id = fixture.create(1, &spec("k")).unwrap()[0].id.clone();
     let fixture = damage(fixture, &id);
-    let error = wait(fixture.store.get(&id)).unwrap_err();
+    let error = wait(fixture.store.get(&Scope::default(), &id)).unwrap_err();
     assert!(names(&error, &id), "{error:?}");
     let error = wait(fixture.store.list(&ListQuery::default())).unwrap_err();
     assert!(names(&error, &id), "{error:?}");
-    let delete = Request::Command(id.clone(), Box::new(operond_core::Command::Delete));
+    let delete = Request::Command(Scope::default(), id.clone(), Box::new(operond_core::Command::Delete));
     let error = update(&fixture.store, vec![delete]).unwrap_err();
     assert!(names(&error, &id), "{error:?}");
 }
@@ -75,11 +75,11 @@ fn a_page_of_zeros_is_an_error_and_not_a_panic() {
     let length = fixture.path().metadata().unwrap().len();
     let file = std::fs::OpenOptions::new().write(true).open(fixture.path()).unwrap();
     // The first pages hold the schema; one in three of the rest is lost.
-    for page in (20..length / 4096).step_by(3) {
+    for page in (21..length / 4096).step_by(3) {
         file.write_all_at(&[0; 4096], page * 4096).unwrap();
     }
     let fixture = fixture.reopen(Options::default());
-    let answers: Vec<_> = ids.iter().map(|id| wait(fixture.store.get(id))).collect();
+    let answers: Vec<_> = ids.iter().map(|id| wait(fixture.store.get(&Scope::default(), id))).collect();
     assert!(answers.iter().any(|answer| matches!(answer, Err(Error::Corrupt(_)))));
     for answer in answers {
         assert!(matches!(answer, Ok(_) | Err(Error::Corrupt(_))), "{answer:?}");

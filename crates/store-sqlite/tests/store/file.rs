@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use operond_core::{Any, EventKind, OperationId, Outcome, State, Token};
+use operond_core::{Any, EventKind, OperationId, Outcome, Scope, State, Token};
 use operond_store::{Lookup, Properties, Request, Store};
 use operond_store_sqlite::{OpenError, Options};
 use rusqlite::Connection;
@@ -29,7 +29,7 @@ fn the_file_frees_pages_by_and_by_and_has_a_write_ahead_log() {
     let connection = Connection::open(fixture.path()).unwrap();
     assert_eq!(pragma(&connection, "auto_vacuum"), "2", "2 is INCREMENTAL");
     assert_eq!(pragma(&connection, "journal_mode"), "wal");
-    assert_eq!(pragma(&connection, "user_version"), "3");
+    assert_eq!(pragma(&connection, "user_version"), "4");
     assert_eq!(pragma(&connection, "integrity_check"), "ok");
 }
 
@@ -116,8 +116,8 @@ fn a_file_of_a_newer_release_is_refused_and_stays_as_it_is() {
     wait(fixture.store.close()).unwrap();
     Connection::open(fixture.path()).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let error = refused(&fixture.path());
-    assert!(matches!(error, OpenError::Newer { found: 7, known: 3, .. }), "{error:?}");
-    assert!(error.to_string().ends_with("version 7, this release knows 3; use the newer release"), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 7, known: 4, .. }), "{error:?}");
+    assert!(error.to_string().ends_with("version 7, this release knows 4; use the newer release"), "{error}");
     assert_eq!(pragma(&Connection::open(fixture.path()).unwrap(), "user_version"), "7");
 }
 
@@ -135,7 +135,7 @@ fn rows_written_by_schema_version_1_are_read() {
     let clock = std::sync::Arc::new(operond_store::ManualClock::new(START));
     let store = operond_store_sqlite::SqliteStore::open(path_in(directory.path()), Options::default(), clock).unwrap();
     assert_eq!(store.properties().seal_key, [0x5a; 32]);
-    let get = |id: &str| wait(store.get(&OperationId::parse("id", id).unwrap())).unwrap();
+    let get = |id: &str| wait(store.get(&Scope::default(), &OperationId::parse("id", id).unwrap())).unwrap();
 
     let Lookup::Found(done) = get("op-done") else { panic!("op-done is not there") };
     assert_eq!(done.state(), State::Failed);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use operond_core::{
     Any, Command, Complete, Completion, Digest, Heartbeat, ID_ENTROPY_BYTES, Kind, LeaseKey, LeaseSecret, NewOperation,
-    Operation, OperationId, Spec, Timestamp, Worker,
+    Operation, OperationId, Scope, Spec, Timestamp, Worker,
 };
 pub(crate) use operond_store::conformance::block_on as wait;
 use operond_store::{
@@ -56,6 +56,7 @@ impl Fixture {
     pub(crate) fn claim(&mut self, kind: &str, max: usize) -> Vec<Arc<Operation>> {
         let request = ClaimRequest {
             kinds: [Kind::new(kind).unwrap()].into(),
+            tenant: None,
             after: None,
             worker: Worker::new("w").unwrap(),
             duration: Duration::from_secs(30),
@@ -74,12 +75,12 @@ impl Fixture {
     }
 
     pub(crate) fn delete(&self, id: &OperationId) -> Reply {
-        let delete = Request::Command(id.clone(), Box::new(Command::Delete));
+        let delete = Request::Command(Scope::default(), id.clone(), Box::new(Command::Delete));
         update(&self.store, vec![delete]).unwrap().replies.remove(0)
     }
 
     pub(crate) fn get(&self, id: &OperationId) -> Lookup {
-        wait(self.store.get(id)).unwrap()
+        wait(self.store.get(&Scope::default(), id)).unwrap()
     }
 
     fn entropy(&mut self) -> [u8; ID_ENTROPY_BYTES] {
@@ -117,14 +118,14 @@ pub(crate) fn create(spec: &Spec, entropy: [u8; ID_ENTROPY_BYTES]) -> Request {
 
 pub(crate) fn heartbeat(operation: &Operation) -> Request {
     let heartbeat = Heartbeat { lease: lease_key(operation), duration: None, metadata: None, progress: None };
-    Request::Command(operation.id.clone(), Box::new(Command::Heartbeat(heartbeat)))
+    Request::Command(Scope::default(), operation.id.clone(), Box::new(Command::Heartbeat(heartbeat)))
 }
 
 pub(crate) fn complete(operation: &Operation) -> Request {
     let lease = lease_key(operation);
     let result = Completion::Response(Any::new("type.googleapis.com/t.Response", [9; 100].as_slice()));
     let complete = Complete { lease, result, metadata: None, digest: Digest([3; 16]) };
-    Request::Command(operation.id.clone(), Box::new(Command::Complete(complete)))
+    Request::Command(Scope::default(), operation.id.clone(), Box::new(Command::Complete(complete)))
 }
 
 fn lease_key(operation: &Operation) -> LeaseKey {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{TryRecvError, sync_channel};
 use std::thread;
 
-use operond_core::{Any, Spec};
+use operond_core::{Any, Scope, Spec};
 use operond_store::{Face, Filter, ListQuery, Store};
 use operond_store_sqlite::Options;
 
@@ -27,7 +27,7 @@ fn the_log_stays_within_twice_its_limit_while_others_read() {
         let (first, page) = (&first, &page);
         scope.spawn(move || {
             while read_on.try_recv() == Err(TryRecvError::Empty) {
-                wait(store.get(&first.id)).unwrap();
+                wait(store.get(&Scope::default(), &first.id)).unwrap();
                 wait(store.list(page)).unwrap();
             }
         });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use operond_core::{Command, Gone, Heartbeat, NewOperation, OperationId, Rejection, Spec, State, Stored};
+use operond_core::{Command, Gone, Heartbeat, NewOperation, OperationId, Rejection, Scope, Spec, State, Stored};
 
 use super::Subject;
 use super::block_on::block_on;
@@ -177,7 +177,7 @@ pub fn what_was_answered_is_read_by_everybody_at_once(subject: &mut dyn Subject)
 fn create_and_read(store: &Arc<dyn Store>, request: Request) {
     let applied = block_on(store.update(make::batch(vec![request]))).expect("a store takes batches from many threads");
     let operation = created(applied.replies.into_iter().next().expect("one reply"));
-    let read = block_on(store.get(&operation.id)).expect("a store that is well looks up");
+    let read = block_on(store.get(&Scope::default(), &operation.id)).expect("a store that is well looks up");
     assert_eq!(read, Lookup::Found(operation), "read your own writes");
 }
 

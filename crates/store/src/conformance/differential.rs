@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::thread;
 
-use operond_core::{Operation, OperationId, Stored, Token};
+use operond_core::{Operation, OperationId, Scope, Stored, Token};
 
 use super::block_on::block_on;
 use super::invariants::{check_step, check_version};
@@ -91,8 +91,8 @@ impl Differential {
                     break;
                 }
             }
-            let ListQuery { filter, payloads, scan_max, .. } = query;
-            let counted = CountQuery { filter, payloads, scan_max, count_max: scan_max };
+            let ListQuery { scope, filter, payloads, scan_max, .. } = query;
+            let counted = CountQuery { scope, filter, payloads, scan_max, count_max: scan_max };
             let [a, b] =
                 [left, right].map(|store| block_on(store.count(&counted)).expect("a store that is well counts"));
             assert_eq!(a, b, "the count of {counted:?}");
@@ -185,7 +185,8 @@ fn compare_changed(left: &[Changed], right: &[Changed]) {
 }
 
 fn compare_lookup(id: &OperationId, left: &dyn Store, right: &dyn Store) -> Lookup {
-    let [a, b] = [left, right].map(|store| block_on(store.get(id)).expect("a store that is well looks up"));
+    let [a, b] =
+        [left, right].map(|store| block_on(store.get(&Scope::default(), id)).expect("a store that is well looks up"));
     assert_eq!(a, b, "what is stored of {id}");
     a
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use operond_core::OperationId;
+use operond_core::{OperationId, Scope};
 
 use crate::documents::{Collection, Document, DocumentWrite, Stale};
 use crate::list::{Count, CountQuery, ListQuery, Page};
@@ -66,8 +66,8 @@ impl Countdown {
 /// Everything but `update`.
 macro_rules! as_the_store_within {
     () => {
-        fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
-            self.store.get(id)
+        fn get(&self, scope: &Scope, id: &OperationId) -> Answer<'_, Lookup> {
+            self.store.get(scope, id)
         }
 
         fn list(&self, query: &ListQuery) -> Answer<'_, Page> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use operond_core::{
     Any, Cancel, Claim, Command, Complete, Completion, Digest, Fingerprint, Heartbeat, ID_ENTROPY_BYTES,
     IdempotencyKey, Kind, LeaseKey, LeaseSecret, NewOperation, Operation, OperationId, Principal, Reason, Release,
-    ReportFailure, Retry, Spec, Status, Tenant, Token, Worker,
+    ReportFailure, Retry, Scope, Spec, Status, Tenant, Token, Worker,
 };
 
 use crate::filter::{Face, Filter};
@@ -75,7 +75,7 @@ pub(crate) fn create(new: NewOperation, entropy: [u8; ID_ENTROPY_BYTES]) -> Requ
 }
 
 pub(crate) fn command(id: &OperationId, command: Command) -> Request {
-    Request::Command(id.clone(), Box::new(command))
+    Request::Command(Scope::default(), id.clone(), Box::new(command))
 }
 
 pub(crate) fn batch(requests: Vec<Request>) -> Arc<Batch> {

@@ -52,7 +52,7 @@ macro_rules! cases {
     };
 }
 
-cases! { fields lookups batches keys claims timers lists filtering documents service restarts copies }
+cases! { fields lookups batches keys claims timers lists filtering documents scopes service restarts copies }
 
 use std::sync::Arc;
 
@@ -216,6 +216,16 @@ macro_rules! conformance_suite {
                 a_refused_write_leaves_every_document_as_it_was
                 a_document_named_twice_in_one_write_is_written_twice
                 a_document_of_four_mebibytes_reads_back
+            }
+            scopes {
+                f45_a_foreign_operation_is_as_one_that_never_was
+                nothing_is_settled_on_account_of_a_stranger
+                a_tombstone_is_told_to_its_tenant_alone
+                what_a_batch_removes_is_told_to_its_tenant_alone
+                a_claim_for_one_tenant_gets_nothing_of_another
+                claims_of_tenants_and_of_all_share_what_there_is_in_one_batch
+                a_list_of_one_tenant_shows_nothing_of_another
+                a_list_of_one_tenant_does_not_look_at_others
             }
             service {
                 an_open_store_serves

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use operond_core::{Command, Now, OperationId, Stored, Timestamp, decide};
+use operond_core::{Command, Now, OperationId, Scope, Stored, Timestamp, decide};
 
 use super::Subject;
 use super::make::{DAY, id};
@@ -64,6 +64,12 @@ pub enum Flaw {
     IgnoresVersions,
     /// Stores those documents of a refused write that came first.
     PutsHalfOfTheDocuments,
+    /// Finds operations outside of the scope.
+    LooksUpForeignOnes,
+    /// Lists operations outside of the scope.
+    ListsForeignOnes,
+    /// Offers a worker of one tenant operations of others.
+    OffersForeignOnes,
     /// Serves on when it is closed.
     NeverCloses,
 }
@@ -92,6 +98,9 @@ impl Flaw {
         Self::ForgetsItsSealKey,
         Self::IgnoresVersions,
         Self::PutsHalfOfTheDocuments,
+        Self::LooksUpForeignOnes,
+        Self::ListsForeignOnes,
+        Self::OffersForeignOnes,
         Self::NeverCloses,
     ];
 }
@@ -150,8 +159,8 @@ impl Store for FlawedStore {
         ready(self.with(|kept| self.carry_out(kept, &batch)))
     }
 
-    fn get(&self, id: &OperationId) -> Answer<'_, Lookup> {
-        ready(self.with(|kept| Ok(self.look_up(kept, id))))
+    fn get(&self, scope: &Scope, id: &OperationId) -> Answer<'_, Lookup> {
+        ready(self.with(|kept| Ok(self.look_up(kept, scope, id))))
     }
 
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
@@ -214,7 +223,7 @@ impl FlawedStore {
         let now = self.now();
         let source = if self.has(Flaw::IgnoresTheRevision) { &kept.before_last } else { &kept.tables };
         let mut rows = self.load(source, &batch.wants(), now);
-        let replies = rows.run(batch, |id| source.missing(id));
+        let replies = rows.run(batch, |id| source.tombstone(id));
         kept.before_last = kept.tables.clone();
         kept.batches += 1;
         kept.last_stored = Some(now.at);
@@ -248,6 +257,9 @@ impl FlawedStore {
         let max = want.max;
         if self.has(Flaw::ForgetsWhoseTurnItIs) {
             want.after = None;
+        }
+        if self.has(Flaw::OffersForeignOnes) {
+            want.tenant = None;
         }
         if self.has(Flaw::OffersTheNewestFirst) {
             want.max = usize::MAX;
@@ -283,8 +295,9 @@ impl FlawedStore {
         }
     }
 
-    fn look_up(&self, kept: &mut Kept, id: &OperationId) -> Lookup {
-        let found = kept.tables.lookup(id);
+    fn look_up(&self, kept: &mut Kept, scope: &Scope, id: &OperationId) -> Lookup {
+        let everything = Scope::default();
+        let found = kept.tables.lookup(if self.has(Flaw::LooksUpForeignOnes) { &everything } else { scope }, id);
         match found {
             Lookup::Found(operation) if self.has(Flaw::SettlesWhileReading) => {
                 match decide(&operation, &Command::Settle, self.now()).stored {
@@ -318,10 +331,13 @@ impl FlawedStore {
             let edge = if query.order == Order::OldestFirst { "\u{10FFFF}" } else { " " };
             query.after = query.after.map(|after| Cursor { id: id(edge), ..after });
         }
+        if self.has(Flaw::ListsForeignOnes) {
+            query.scope = Scope::default();
+        }
         let mut page = kept.tables.list(&query);
         if self.has(Flaw::ListsInputs) {
             for operation in &mut page.operations {
-                if let Lookup::Found(whole) = kept.tables.lookup(&operation.id) {
+                if let Lookup::Found(whole) = kept.tables.lookup(&query.scope, &operation.id) {
                     *operation = whole;
                 }
             }
@@ -334,7 +350,7 @@ impl FlawedStore {
 fn refused(batch: &Batch, replies: &[Reply]) -> HashSet<OperationId> {
     let refused = batch.requests.iter().zip(replies).filter(|(_, reply)| reply.is_err());
     let about = |(request, _): (&Request, &Reply)| match request {
-        Request::Command(id, _) => Some(id.clone()),
+        Request::Command(_, id, _) => Some(id.clone()),
         Request::Create(_) | Request::Repeat(_) | Request::Claim(_) | Request::Settle(_) => None,
     };
     refused.filter_map(about).collect()

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use operond_core::{
-    Command, Fingerprint, ID_ENTROPY_BYTES, IdempotencyKey, LeaseSecret, NewOperation, Operation, OperationId, Spec,
-    Tenant, Timestamp,
+    Command, Fingerprint, ID_ENTROPY_BYTES, IdempotencyKey, LeaseSecret, NewOperation, Operation, OperationId, Scope,
+    Spec, Tenant, Timestamp,
 };
 
 use super::Subject;
@@ -117,8 +117,20 @@ impl<'a> Rig<'a> {
     }
 
     pub(crate) fn claiming(&self, kinds: &[&str], after: Option<Tenant>, count: usize) -> Request {
+        self.claiming_in(None, kinds, after, count)
+    }
+
+    /// A claim for one tenant, or for all of them.
+    pub(crate) fn claiming_in(
+        &self,
+        tenant: Option<Tenant>,
+        kinds: &[&str],
+        after: Option<Tenant>,
+        count: usize,
+    ) -> Request {
         Request::Claim(ClaimRequest {
             kinds: kinds.iter().map(|kind| make::kind(kind)).collect(),
+            tenant,
             after,
             worker: make::worker("worker"),
             duration: make::LEASE,
@@ -170,7 +182,7 @@ impl<'a> Rig<'a> {
     }
 
     pub(crate) fn lookup(&self, id: &OperationId) -> Lookup {
-        block_on(self.store.get(id)).expect("a store that is well looks up")
+        block_on(self.store.get(&Scope::default(), id)).expect("a store that is well looks up")
     }
 
     pub(crate) fn read(&self, id: &OperationId) -> Arc<Operation> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use operond_core::{
     Claim, Command, Complete, Completion, Digest, Heartbeat, LeaseKey, LeaseSecret, NewOperation, Operation,
-    OperationId, Progress, Release, ReportFailure, Retention, Retry, Spec, Status, Token,
+    OperationId, Progress, Release, ReportFailure, Retention, Retry, Scope, Spec, Status, Token,
 };
 
 use super::filters::{self, Lengths};
@@ -78,6 +78,7 @@ impl Script {
     pub(super) fn query(&mut self) -> ListQuery {
         let after = if self.random.one_in(3) { None } else { self.known().map(|operation| Cursor::of(&operation)) };
         ListQuery {
+            scope: self.scope(),
             filter: self.filter(),
             order: if self.random.one_in(2) { Order::NewestFirst } else { Order::OldestFirst },
             after,
@@ -98,6 +99,15 @@ impl Script {
             scan_max: 1 + self.random.below(30),
             ..self.query()
         }
+    }
+
+    /// Mostly everything.
+    fn scope(&mut self) -> Scope {
+        if !self.random.one_in(4) {
+            return Scope::default();
+        }
+        let kinds = self.random.one_in(3).then(|| (0..2).map(|_| kind(self.random.pick(&KINDS))).collect());
+        Scope { tenant: self.random.one_in(2).then(|| tenant(self.random.pick(&TENANTS))), kinds }
     }
 
     /// Of either face.
@@ -157,6 +167,7 @@ impl Script {
         let after = [None, Some("a"), Some("b"), Some("bb"), Some("ж"), Some("zz")];
         Request::Claim(ClaimRequest {
             kinds,
+            tenant: self.random.one_in(4).then(|| tenant(self.random.pick(&TENANTS))),
             after: self.random.pick(&after).map(tenant),
             worker: worker("claimer"),
             duration: SECOND + self.up_to(30 * SECOND),
@@ -174,7 +185,8 @@ impl Script {
         };
         let unknown = make::id("op0000nobody");
         let known = if self.random.one_in(30) { None } else { self.known() };
-        make::command(&known.map_or(unknown, |operation| operation.id.clone()), command)
+        let id = known.map_or(unknown, |operation| operation.id.clone());
+        Request::Command(self.scope(), id, Box::new(command))
     }
 
     fn worker_command(&mut self) -> Request {
@@ -192,7 +204,7 @@ impl Script {
             23..28 => Command::Release(Release { lease, digest }),
             _ => Command::Complete(Complete { lease, result: self.result(), metadata, digest }),
         };
-        make::command(&id, command)
+        Request::Command(self.scope(), id, Box::new(command))
     }
 
     fn heartbeat(&mut self, lease: LeaseKey) -> Command {

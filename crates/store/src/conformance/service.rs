@@ -20,7 +20,7 @@ pub fn a_closed_store_refuses_everything(subject: &mut dyn Subject) {
         block_on(rig.store.ping()).map(drop),
         block_on(rig.store.update(batch(vec![]))).map(drop),
         block_on(rig.store.update(batch(vec![rig.claiming(&["work"], None, 1)]))).map(drop),
-        block_on(rig.store.get(&created.id)).map(drop),
+        block_on(rig.store.get(&operond_core::Scope::default(), &created.id)).map(drop),
         block_on(rig.store.list(&query())).map(drop),
         block_on(rig.store.purge(1)).map(drop),
         block_on(rig.store.documents(Collection::Types)).map(drop),

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use operond_core::{Operation, State, Timestamp};
+use operond_core::{Operation, Scope, State, Timestamp};
 
 use super::Comparator;
 use super::expression::{Expression, InstantField, NANOS_PER_MICRO, Part, Test, TextField};
@@ -10,13 +10,15 @@ use super::expression::{Expression, InstantField, NANOS_PER_MICRO, Part, Test, T
 /// What every operation that a filter means has in common, as far as an index knows: where to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
+    /// Only of this tenant.
+    pub tenant: Option<Box<str>>,
     /// Only of this kind.
     pub kind: Option<Box<str>>,
     /// Only in these states.
     pub states: States,
     /// Only created then.
     pub created_at: RangeInclusive<Timestamp>,
-    /// The filter means all that is in the range: nothing more is to be looked at.
+    /// All that is in the range is meant: nothing more is to be looked at.
     pub whole: bool,
 }
 
@@ -28,9 +30,19 @@ impl Range {
     /// Whether `operation` is in it.
     #[must_use]
     pub fn contains(&self, operation: &Operation) -> bool {
-        self.kind.as_ref().is_none_or(|kind| **kind == *operation.spec.kind.as_str())
+        self.tenant.as_ref().is_none_or(|tenant| **tenant == *operation.spec.tenant.as_str())
+            && self.kind.as_ref().is_none_or(|kind| **kind == *operation.spec.kind.as_str())
             && self.states.contains(operation.state())
             && self.created_at.contains(&operation.created_at)
+    }
+
+    /// What of it is in `scope`, as far as an index knows: that of a tenant's operations knows no kinds.
+    #[must_use]
+    pub(crate) fn within(&self, scope: &Scope) -> Self {
+        let tenant: Option<Box<str>> = scope.tenant.as_ref().map(|tenant| tenant.as_str().into());
+        let kind = self.kind.clone().filter(|_| tenant.is_none());
+        let whole = self.whole && scope.kinds.is_none() && kind == self.kind;
+        Self { tenant, kind, whole, ..self.clone() }
     }
 
     /// The range of a filter.
@@ -99,7 +111,7 @@ impl Range {
     }
 
     fn everything() -> Self {
-        Self { kind: None, states: States::ALL, created_at: Self::ALWAYS, whole: true }
+        Self { tenant: None, kind: None, states: States::ALL, created_at: Self::ALWAYS, whole: true }
     }
 
     fn nothing() -> Self {
@@ -117,6 +129,7 @@ impl Range {
         let from = *self.created_at.start().max(other.created_at.start());
         let to = *self.created_at.end().min(other.created_at.end());
         Self {
+            tenant: None,
             kind: self.kind.or(other.kind),
             states: self.states.intersection(other.states),
             created_at: from..=to,
@@ -144,6 +157,7 @@ impl Range {
         let from = *self.created_at.start().min(other.created_at.start());
         let to = *self.created_at.end().max(other.created_at.end());
         Self {
+            tenant: None,
             kind: self.kind.filter(|_| same_kind),
             states: self.states.union(other.states),
             created_at: from..=to,

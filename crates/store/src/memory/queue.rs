@@ -40,7 +40,11 @@ impl Queue {
     pub(super) fn candidates(&self, want: &ClaimWant, now: Timestamp) -> Vec<OperationId> {
         let kinds: BTreeSet<&Kind> = want.kinds.iter().collect();
         let lines: Vec<&Lines> = kinds.into_iter().filter_map(|kind| self.0.get(kind)).collect();
-        let turns = tenants_in_turn(&lines, want.after.as_ref()).map(|tenant| Turn::new(&lines, tenant));
+        let tenants: Box<dyn Iterator<Item = &Tenant>> = match &want.tenant {
+            Some(tenant) => Box::new(std::iter::once(tenant)),
+            None => Box::new(tenants_in_turn(&lines, want.after.as_ref())),
+        };
+        let turns = tenants.map(|tenant| Turn::new(&lines, tenant));
         let mut turns: Vec<Turn<'_>> = turns.filter_map(|turn| turn.ready(now)).take(want.max).collect();
         let mut found = Vec::new();
         while found.len() < want.max && !turns.is_empty() {

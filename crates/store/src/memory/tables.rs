@@ -6,13 +6,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use operond_core::limits::{KEY_LIFE_MIN, TOMBSTONE_LIFE};
-use operond_core::{Gone, IdempotencyKey, KeyRecord, Now, Operation, OperationId, Tenant, Timer, Timestamp};
+use operond_core::{Gone, IdempotencyKey, KeyRecord, Now, Operation, OperationId, Scope, Tenant, Timer, Timestamp};
 
 use super::documents::Documents;
 use super::queue::Queue;
 use crate::filter::Range;
 use crate::list::{Count, CountQuery, Cursor, ListQuery, Order, Page};
-use crate::request::{Applied, Batch, Missing};
+use crate::request::{Applied, Batch};
 use crate::rows::{ClaimWant, KeyWrite, OperationWrite, Rows, Wants};
 use crate::{Error, Lookup};
 
@@ -36,7 +36,7 @@ impl Tables {
     /// [`crate::Store::update`].
     pub(crate) fn update(&mut self, batch: &Batch, now: Now) -> Result<Applied, Error> {
         let mut rows = self.rows(&batch.wants(), now);
-        let replies = rows.run(batch, |id| self.missing(id));
+        let replies = rows.run(batch, |id| self.tombstone(id));
         if !rows.writes().all(|write| self.agrees(&write)) {
             return Err(Error::Unavailable("a new operation's id is taken".into()));
         }
@@ -75,9 +75,9 @@ impl Tables {
         self.queue.candidates(want, now)
     }
 
-    /// What became of an operation that is not there.
-    pub(crate) fn missing(&self, id: &OperationId) -> Missing {
-        self.tombstones.get(id).map_or(Missing::Never, |(_, gone)| Missing::Gone(*gone))
+    /// What became of an operation that is not there, and whose it was.
+    pub(crate) fn tombstone(&self, id: &OperationId) -> Option<(Tenant, Gone)> {
+        self.tombstones.get(id).cloned()
     }
 
     /// Whether what was loaded is still what is stored.
@@ -110,26 +110,26 @@ impl Tables {
     }
 
     /// [`crate::Store::get`].
-    pub(crate) fn lookup(&self, id: &OperationId) -> Lookup {
-        match (self.operations.get(id), self.tombstones.get(id)) {
-            (Some(operation), _) => Lookup::Found(Arc::clone(operation)),
-            (None, Some((tenant, gone))) => Lookup::Gone(tenant.clone(), *gone),
-            (None, None) => Lookup::Never,
+    pub(crate) fn lookup(&self, scope: &Scope, id: &OperationId) -> Lookup {
+        match self.operations.get(id).filter(|operation| scope.covers(&operation.spec)) {
+            Some(operation) => Lookup::Found(Arc::clone(operation)),
+            None => Lookup::of_tombstone(scope, self.tombstone(id)),
         }
     }
 
     /// [`crate::Store::list`].
     pub(crate) fn list(&self, query: &ListQuery) -> Page {
-        let operations = self.in_range(query.filter.range(), query.order, query.after.as_ref());
+        let range = query.range();
+        let operations = self.in_range(&range, query.order, query.after.as_ref());
         let Ok(page) = Page::fill(query, operations.map(|operation| Ok::<_, Infallible>(Arc::clone(operation))));
         page
     }
 
     /// [`crate::Store::count`].
     pub(crate) fn count(&self, query: &CountQuery) -> Count {
-        let range = query.filter.range();
+        let range = query.range();
         let operations =
-            self.in_range(range, Order::default(), None).map(|found| Ok::<_, Infallible>(Arc::clone(found)));
+            self.in_range(&range, Order::default(), None).map(|found| Ok::<_, Infallible>(Arc::clone(found)));
         let Ok(count) =
             if range.whole { Count::by_index(query, operations) } else { Count::by_looking(query, operations) };
         count

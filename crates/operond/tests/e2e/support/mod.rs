@@ -1,5 +1,7 @@
 //! Starts the real binary and talks to it.
 
+pub(crate) mod asking;
+pub(crate) mod certificates;
 mod front;
 pub(crate) mod http;
 mod psql;
@@ -19,6 +21,7 @@ use operond_proto::operond::v1::{
 use prost_types::Any;
 use tonic::transport::{Channel, Endpoint};
 
+pub(crate) use asking::Asking;
 pub(crate) use front::Front;
 pub(crate) use psql::Psql;
 pub(crate) use random::{Random, seed};

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A running `operond dev`, or `operond serve` without TLS, on ports of its own.
+/// A running `operond dev` or `operond serve` on ports of its own.
 pub(crate) struct Server {
     child: Child,
     /// `http://127.0.0.1:PORT`
     pub(crate) http: String,
-    /// `localhost:PORT`, TLS.
+    /// `localhost:PORT`, or `127.0.0.1:PORT` of a `serve`; TLS.
     pub(crate) tls: String,
     data: PathBuf,
     _temp: Option<TempDir>,
@@ -50,12 +50,31 @@ impl Server {
 
     /// A server on a store of its own choice.
     pub(crate) fn serve(store: &str) -> Self {
-        let arguments = ["serve", "--store", store, "--insecure-no-auth", "--listen", "127.0.0.1:0"];
-        let mut child = command().args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        Self::serve_with(store, &[])
+    }
+
+    /// The same with more arguments; one of them may be `--tls-listen`.
+    pub(crate) fn serve_with(store: &str, arguments: &[&str]) -> Self {
+        Self::serve_by(command(), store, arguments)
+    }
+
+    /// The same, with so many file descriptors.
+    pub(crate) fn serve_with_files(store: &str, files: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!(r#"ulimit -n {files} && exec "$0" "$@""#), env!("CARGO_BIN_EXE_operond")]);
+        Self::serve_by(shell, store, &[])
+    }
+
+    fn serve_by(mut command: Command, store: &str, arguments: &[&str]) -> Self {
+        command.args(["serve", "--store", store, "--insecure-no-auth", "--listen", "127.0.0.1:0"]).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let http = address(&mut lines, "http://");
+        let encrypted = arguments.contains(&"--tls-listen");
+        let tls = if encrypted { address(&mut lines, "https://").replace("https://", "") } else { String::new() };
+        // The rest is for people; a full pipe would stop the server.
         std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
-        Self { child, http, tls: String::new(), data: PathBuf::new(), _temp: None }
+        Self { child, http, tls, data: PathBuf::new(), _temp: None }
     }
 
     /// Starts it again on the same ports with the same data; says how long it took to be ready.
@@ -81,6 +100,13 @@ impl Server {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap()
+    }
+
+    /// What the system says of its process: a number in kB, such as `VmRSS`.
+    pub(crate) fn memory_kb(&self, name: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// The directory with `operond.db` and `ca.pem`.

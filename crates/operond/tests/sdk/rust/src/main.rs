@@ -2,17 +2,20 @@
 //!
 //!     operond-sdk-tests --native URL --target URL all
 //!     operond-sdk-tests --native URL --target URL await:NAME
+//!     operond-sdk-tests --endpoint HOST:PORT --ca FILE --token TOKEN ID
 //!
 //! The client under test calls `--target`; producer and worker call `--native`, which may be the same server by another
 //! way. `all` runs the scenarios in turn and prints `ok SCENARIO` after each; the first one that fails ends the program
 //! and says why. `await:NAME` is what a second process does: it prints `waiting` once it has seen that the operation of
-//! that name is not done, waits for its result, a text, and prints that.
+//! that name is not done, waits for its result, a text, and prints that. With `--token`, see [`authenticated`].
 
+mod authenticated;
 mod native;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use authenticated::authenticated;
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::{Code, StatusDetails};
@@ -65,14 +68,18 @@ impl World {
 
     /// What a generated method that starts an operation returns; here all that is known is its name.
     fn poller(&self, name: &str) -> impl Poller<StringValue, Struct> + use<> {
-        let (name, first, next) = (name.to_owned(), self.client.clone(), self.client.clone());
-        new_poller(
-            Arc::new(Aip194Strict),
-            Arc::new(quick()),
-            move || polled(first, name),
-            move |name| polled(next.clone(), name),
-        )
+        poller(&self.client, name)
     }
+}
+
+fn poller(client: &Operations, name: &str) -> impl Poller<StringValue, Struct> + use<> {
+    let (name, first, next) = (name.to_owned(), client.clone(), client.clone());
+    new_poller(
+        Arc::new(Aip194Strict),
+        Arc::new(quick()),
+        move || polled(first, name),
+        move |name| polled(next.clone(), name),
+    )
 }
 
 type Polled = google_cloud_lro::internal::Operation<StringValue, Struct>;
@@ -217,8 +224,14 @@ fn reason_of(detail: &StatusDetails) -> Option<&str> {
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let ["--native", native, "--target", target, what] = words.as_slice() else {
-        panic!("usage: operond-sdk-tests --native URL --target URL all|await:NAME");
+    let (native, target, what) = match words.as_slice() {
+        ["--native", native, "--target", target, what] => (native, target, what),
+        ["--endpoint", endpoint, "--ca", _in_ssl_cert_file, "--token", token, id] => {
+            return within_limit("authenticated", authenticated(endpoint, token, id)).await;
+        }
+        _ => panic!(
+            "usage: operond-sdk-tests --native URL --target URL all|await:NAME, or --endpoint HOST:PORT --ca FILE --token TOKEN ID"
+        ),
     };
     let world = World::new(native, target).await;
     if let Some(name) = what.strip_prefix("await:") {

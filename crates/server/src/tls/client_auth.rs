@@ -1,0 +1,74 @@
+//! Whether clients are asked for a certificate, and who must have signed it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientCertVerifierBuilder, WebPkiClientVerifier};
+
+use super::Error;
+use super::pem::PemFile;
+
+/// Whether clients are asked for a certificate.
+///
+/// One that is shown is verified in the handshake: signed by an authority that is trusted, valid now, revoked by no
+/// list, and meant for clients, if it says what it is meant for (extended key usage). Else there is no connection.
+#[derive(Debug, Clone)]
+pub enum ClientAuth {
+    /// They are not asked.
+    None,
+    /// They are asked, and need not have one.
+    Optional(ClientTrust),
+    /// Without one there is no connection.
+    Required(ClientTrust),
+}
+
+/// The authorities that sign for clients, and what they have revoked.
+#[derive(Debug, Clone)]
+pub struct ClientTrust {
+    builder: ClientCertVerifierBuilder,
+}
+
+impl ClientAuth {
+    pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        let builder = match self {
+            Self::None => return WebPkiClientVerifier::no_client_auth(),
+            Self::Optional(trust) => trust.builder.clone().allow_unauthenticated(),
+            Self::Required(trust) => trust.builder.clone(),
+        };
+        builder.build().expect("the same was built when it was loaded")
+    }
+}
+
+impl ClientTrust {
+    /// Loads authorities from a PEM file, and what they have revoked from another.
+    ///
+    /// With `revoked`, every certificate but an authority of the file needs a list by who signed it there: one that
+    /// cannot be looked up is refused. A list that is out of date still counts: it is better than none.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or has nothing usable in it.
+    pub fn load(authorities: &Path, revoked: Option<&Path>) -> Result<Self, Error> {
+        let revoked = revoked.map(PemFile::read).transpose()?;
+        Self::of(&PemFile::read(authorities)?, revoked.as_ref())
+    }
+
+    pub(super) fn of(authorities: &PemFile, revoked: Option<&PemFile>) -> Result<Self, Error> {
+        let mut roots = RootCertStore::empty();
+        for certificate in authorities.certificates()? {
+            roots
+                .add(certificate)
+                .map_err(|problem| authorities.unusable(format!("unusable certificate: {problem}")))?;
+        }
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), super::provider());
+        if let Some(revoked) = revoked {
+            builder = builder.with_crls(revoked.revocation_lists()?);
+            builder
+                .clone()
+                .build()
+                .map_err(|problem| revoked.unusable(format!("unusable revocation list: {problem}")))?;
+        }
+        Ok(Self { builder })
+    }
+}

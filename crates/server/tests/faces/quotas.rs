@@ -6,7 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use futures::FutureExt;
 use http::{Request, StatusCode};
-use operond_core::Tenant;
+use operond_core::limits::SCAN_OPERATIONS_MAX;
+use operond_core::{Kind, Spec, Tenant};
+use operond_engine::Create;
 use operond_server::auth::{Auth, Keys, Limits, Rate, TenantLimits};
 use operond_server::http::{GuardOptions, layers};
 use operond_server::{Settings, router};
@@ -294,6 +296,29 @@ async fn many_at_once_are_never_more_than_the_quota() {
     let answers = futures::future::join_all(calls).await;
     assert_eq!(answers.iter().filter(|rest| rest.status == StatusCode::OK).count(), 10);
     assert_eq!(server.faces.rows().await.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_can_be_larger_than_what_a_store_looks_at() {
+    let count = u64::try_from(SCAN_OPERATIONS_MAX).unwrap() + 1;
+    let server = Limited::new(active(count + 1)).await;
+    let spec = Spec { tenant: Tenant::parse("tenant", "t").unwrap(), ..Spec::new(Kind::new("k").unwrap()) };
+    let creates = (0..count).map(|_| server.faces.engine.create(Create::new(spec.clone())));
+    assert!(futures::future::join_all(creates).await.iter().all(Result::is_ok));
+    let key = server.key("alice", "t").await;
+    server.create(&key, &kind()).await.ok();
+    over_quota(&server.create(&key, &kind()).await, "tenant:t", "1s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_rate_refuses_takes_nothing_from_the_quota() {
+    let server = Limited::new(Limits { active_operations: Some(5), ..creates(1) }).await;
+    let key = server.key("alice", "t").await;
+    server.create(&key, &kind()).await.ok();
+    for _ in 0..200 {
+        let refused = server.create(&key, &kind()).await;
+        assert_eq!(refused.detail("ErrorInfo")["metadata"]["unit"], "creates a second");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -218,6 +218,8 @@ mod tests {
         let second = reserve().await.unwrap();
         assert!(reserve().await.is_none(), "the store knows of neither, this server of both");
         second.give_back();
+        let after = |known: MutexGuard<'_, Known>| (known.since, known.under_way);
+        assert_eq!(after(active.known()), (0, 1));
         let second = reserve().await.unwrap();
         drop((first, second));
         store.active.set(2);

@@ -110,6 +110,10 @@ mod tests {
                 bucket.take(rate, start + Duration::from_secs(years * 365 * 86_400)).unwrap();
             }
         }
+        // Together they are 2⁶⁴, which must not be nothing.
+        let (rate, start) = (rate(1 << 31), Instant::now());
+        let mut bucket = Bucket { level: 0, at: start };
+        bucket.take(rate, start + nanos(1 << 33)).unwrap();
     }
 
     #[test]

@@ -8,6 +8,7 @@ use operond_store::{Collection, DocumentWrite};
 use prost::Message;
 
 use crate::input::Input;
+use crate::issuer::{Signing, claims};
 use crate::judge::is_grpc;
 use crate::mutate;
 use crate::random::Random;
@@ -24,6 +25,7 @@ fn no_credential_but_a_good_one_lets_anybody_in() {
 pub(crate) struct Bearer {
     credentials: Vec<Credential>,
     keys: Vec<DocumentWrite>,
+    signing: Signing,
 }
 
 /// Something that one could show, and whether it lets in.
@@ -48,7 +50,18 @@ impl Bearer {
         key("{revoked}", 3, false, &["admin"], |key| key.revoked_at = Some(1));
         key("{expired}", 4, false, &["admin"], |key| key.expires_at = Some(1));
         credentials.push(Credential { name: "{unknown}", text: key_text(5), good: false });
-        Self { credentials, keys }
+        let (signing, mut expired, mut of_others) = (Signing::new(), claims(), claims());
+        expired["exp"] = 1.into();
+        of_others["aud"] = "others".into();
+        for (name, kid, claims, good) in [
+            ("{token}", "k", &claims(), true),
+            ("{token_of_no_key}", "l", &claims(), false),
+            ("{token_expired}", "k", &expired, false),
+            ("{token_for_others}", "k", &of_others, false),
+        ] {
+            credentials.push(Credential { name, text: signing.token(kid, claims), good });
+        }
+        Self { credentials, keys, signing }
     }
 
     /// Whether a call with these headers is to be let in.
@@ -72,7 +85,7 @@ impl Target for Bearer {
     const FOLDER: &'static str = "bearer";
 
     fn begin(&mut self) -> Rig {
-        Rig::with_keys(self.keys.clone())
+        Rig::with_credentials(self.keys.clone(), &self.signing)
     }
 
     fn kept(&self, _rig: &Rig, text: &str, _number: usize) -> Input {

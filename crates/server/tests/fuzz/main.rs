@@ -22,6 +22,7 @@ mod counted;
 mod grpc;
 mod gzip;
 mod input;
+mod issuer;
 mod judge;
 mod mutate;
 mod panics;

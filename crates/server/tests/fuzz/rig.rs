@@ -30,6 +30,7 @@ use tower::ServiceExt;
 use crate::counted::{Counted, Writes};
 use crate::grpc::frame;
 use crate::input::Input;
+use crate::issuer::Signing;
 use crate::panics;
 
 /// The router with its layers, as the listener serves it.
@@ -64,17 +65,17 @@ pub(crate) struct Answer {
 impl Rig {
     /// A server that asks nobody who they are, with operations in every state.
     pub(crate) fn new() -> Self {
-        let mut rig = Self::begin(Vec::new(), false);
+        let mut rig = Self::begin(Vec::new(), None);
         rig.live();
         rig
     }
 
-    /// A server that asks for these keys.
-    pub(crate) fn with_keys(keys: Vec<DocumentWrite>) -> Self {
-        Self::begin(keys, true)
+    /// A server that asks for these keys, or tokens that are signed so.
+    pub(crate) fn with_credentials(keys: Vec<DocumentWrite>, signing: &Signing) -> Self {
+        Self::begin(keys, Some(signing))
     }
 
-    fn begin(keys: Vec<DocumentWrite>, asks: bool) -> Self {
+    fn begin(keys: Vec<DocumentWrite>, signing: Option<&Signing>) -> Self {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let (app, store) = runtime.block_on(async {
             let store = Arc::new(Counted::new(Paused { start: Instant::now() }));
@@ -83,10 +84,14 @@ impl Rig {
             let keys = Keys::load(engine.clone()).await.unwrap();
             let router = router(engine, keys.clone(), Settings::new(ADVERTISED)).await.unwrap();
             let guards = GuardOptions { advertised: Some(ADVERTISED.into()) };
+            let auth = match signing {
+                Some(signing) => Some(Auth::new(keys).believing(signing.believed().await)),
+                None => None,
+            };
             // What it does when it begins is not to be taken for a call's doing.
             sleep(SETTLED_AFTER).await;
             store.take();
-            (layers(router, &guards, asks.then(|| Auth::new(keys))), store)
+            (layers(router, &guards, auth), store)
         });
         Self { runtime, app, store, given: Vec::new() }
     }

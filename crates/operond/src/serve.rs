@@ -97,9 +97,9 @@ fn audit(path: &Path) -> Result<Audit> {
 }
 
 /// Reads all that [`serve`] reads before it opens anything.
-pub(crate) async fn rehearse(args: &args::Serve, rules: Rules) -> Result<()> {
-    agree(args, &rules)?;
-    Tokens::start(rules.issuers).await?;
+pub(crate) async fn rehearse(args: &args::Serve, rules: &Rules) -> Result<()> {
+    agree(args, rules)?;
+    Tokens::check(&rules.issuers).await?;
     let certificates = certificates(args)?.map(Reloading::load).transpose()?;
     listens(args, certificates.as_ref())?;
     settings(&args.faces, args.advertise.as_deref().unwrap_or("localhost"))?;

@@ -35,7 +35,7 @@ pub(crate) async fn run(parsed: Parsed) -> Result<ExitCode> {
     match parsed.cli.command {
         Command::Dev(args) => serve::dev(args).await,
         Command::Serve(args) => serve::serve(args, rules()).await,
-        Command::Config(Config::Check(args)) => config::check(&args, rules()).await,
+        Command::Config(Config::Check(args)) => config::check(&args, &rules()).await,
         Command::Config(Config::Explain(_)) => {
             config::explain(parsed.settings.as_ref().context("there are no settings")?)
         }

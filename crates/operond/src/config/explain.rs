@@ -13,7 +13,7 @@ use crate::serve;
 use crate::store::Address;
 
 /// Reads everything that `serve` would, and opens nothing: neither the store nor an address.
-pub(crate) async fn check(args: &args::Serve, rules: Rules) -> Result<ExitCode> {
+pub(crate) async fn check(args: &args::Serve, rules: &Rules) -> Result<ExitCode> {
     serve::rehearse(args, rules).await?;
     eprintln!("the settings can be served");
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::support::certificates::{Authority, written};
 use crate::support::{Server, command, sdk};
 
 const README: &str = include_str!("../../../../README.md");
@@ -38,6 +39,7 @@ fn the_snippets_of_the_readme_work_when_pasted() {
                 assert_went_well(text, &place.program("node".into(), "snippet.js").output().unwrap());
                 counts[2] += 1;
             }
+            "toml" => assert_went_well(text, &place.checked(text)),
             other => panic!("the README has a snippet in {other:?}, which no test pastes"),
         }
     }
@@ -97,6 +99,21 @@ impl<'a> Place<'a> {
         self.ports.push((SECOND_PORT, line.trim().rsplit(':').next().unwrap().to_owned()));
         std::thread::spawn(move || said.read_to_end(&mut Vec::new()));
         server
+    }
+
+    /// What `config check` says of a file, beside which the certificates are that it names.
+    fn checked(&self, text: &str) -> Output {
+        let authority = Authority::new("the authority of workers");
+        let pair = authority.sign(&["localhost"]);
+        for (name, text) in [
+            ("operond.toml", text),
+            ("server.pem", &pair.certificate),
+            ("server-key.pem", &pair.key),
+            ("workers-ca.pem", &authority.pem()),
+        ] {
+            written(self.directory, name, text);
+        }
+        command().args(["config", "check", "--config", "operond.toml"]).current_dir(self.directory).output().unwrap()
     }
 
     fn program(&self, program: PathBuf, argument: &str) -> Command {

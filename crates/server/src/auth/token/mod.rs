@@ -74,7 +74,18 @@ impl Tokens {
         Self::start_with_clock(issuers, SystemClock::new()).await
     }
 
-    /// The same, with another clock: the wall decides what has expired, the elapsed time how old keys are.
+    /// Whether [`Tokens::start`] would take these; asks nobody.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn check(issuers: &[Issuer]) -> Result<(), IssuerError> {
+        for (issuer, source) in issuers.iter().zip(issuer::check(issuers)?) {
+            connector(issuer, &source).await?;
+        }
+        Ok(())
+    }
+
+    /// [`Tokens::start`] with another clock: the wall decides what has expired, the elapsed time how old keys are.
     ///
     /// # Errors
     /// The same.

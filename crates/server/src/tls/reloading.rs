@@ -413,7 +413,9 @@ mod tests {
             assert!(began.elapsed() <= LOOK_EVERY, "{:?}", began.elapsed());
             assert!(!Arc::ptr_eq(&first, &current.config()));
             stopping.cancel();
+            Instant::now()
         };
-        tokio::join!(follow, change);
+        let both = tokio::time::timeout(LOOK_EVERY * 3, async { tokio::join!(follow, change).1 });
+        assert_eq!(both.await.expect("it ends"), Instant::now(), "it ends at once");
     }
 }

@@ -158,7 +158,7 @@ pub(crate) struct Call {
     pub(crate) identity: Arc<Identity>,
     /// The same for the audit, where there is one.
     origin: Option<Origin>,
-    /// Holds what is created to the limits of its tenant.
+    /// Holds what is created to the limits of its tenant, and what is said of leases to those of who calls.
     limiter: Option<Arc<Limiter>>,
 }
 
@@ -245,6 +245,15 @@ impl Call {
             Err(Error::NotFound(Missing::Never)) => Err(over),
             answered => Ok(answered?),
         }
+    }
+
+    /// What comes of a report on leased work. One that comes to nothing is counted: real leases are few, made-up ones many.
+    pub(crate) fn reported<T>(&self, outcome: Result<T, Error>) -> Result<T, ApiError> {
+        let by_the_caller = |error: &Error| !matches!(error, Error::Unavailable(_) | Error::DataLoss);
+        if let (Some(limiter), true) = (&self.limiter, outcome.as_ref().is_err_and(by_the_caller)) {
+            limiter.missed(&self.identity);
+        }
+        Ok(outcome?)
     }
 
     /// Room for an operation. Where the caller cannot create it, it takes none from whoever can.

@@ -176,6 +176,11 @@ methods! {
 }
 
 impl Method {
+    /// Whether it keeps, ends or gives back what the caller has leased.
+    pub(crate) const fn is_report(self) -> bool {
+        matches!(self, Self::Heartbeat | Self::ReportFailure | Self::Complete | Self::Retry | Self::Release)
+    }
+
     /// What `request` asks; none where nothing is served.
     pub(crate) fn of(request: &Request<Body>) -> Option<Self> {
         match Form::of(request) {

@@ -128,7 +128,7 @@ where
             request.extensions_mut().insert(deadline.clone());
         }
         if let Some(auth) = &self.shared.auth
-            && auth.limiter().limits_creates()
+            && auth.limiter().limits_anything()
         {
             request.extensions_mut().insert(Arc::clone(auth.limiter()));
         }

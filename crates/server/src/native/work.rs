@@ -55,7 +55,7 @@ pub(crate) async fn heartbeat(
         progress: request.progress.map(wire::parse_progress),
         wait: until(wait.min(WAIT_MAX), deadline),
     };
-    let standing = call.engine.heartbeat(&request.lease, report).await?;
+    let standing = call.reported(call.engine.heartbeat(&request.lease, report).await)?;
     Ok(wire::standing(&standing))
 }
 
@@ -63,26 +63,26 @@ pub(crate) async fn heartbeat(
 pub(crate) async fn report_failure(call: &Call, request: v1::ReportFailureRequest) -> Result<Arc<Operation>, ApiError> {
     let error = wire::parse_status(required_error(request.error)?);
     let metadata = request.metadata.map(wire::parse_any);
-    Ok(call.engine.report_failure(&request.lease, error, metadata).await?)
+    call.reported(call.engine.report_failure(&request.lease, error, metadata).await)
 }
 
 /// Ends an operation.
 pub(crate) async fn complete(call: &Call, request: v1::CompleteRequest) -> Result<Arc<Operation>, ApiError> {
     let completion = wire::completion(request.outcome)?;
     let metadata = request.metadata.map(wire::parse_any);
-    Ok(call.engine.complete(&request.lease, completion, metadata).await?)
+    call.reported(call.engine.complete(&request.lease, completion, metadata).await)
 }
 
 /// Gives an operation up for another attempt.
 pub(crate) async fn retry(call: &Call, request: v1::RetryRequest) -> Result<Arc<Operation>, ApiError> {
     let error = wire::parse_status(required_error(request.error)?);
     let backoff = wire::parse_duration("backoff", request.backoff.as_ref())?;
-    Ok(call.engine.retry(&request.lease, error, backoff).await?)
+    call.reported(call.engine.retry(&request.lease, error, backoff).await)
 }
 
 /// Gives an operation back untouched.
 pub(crate) async fn release(call: &Call, request: &v1::ReleaseRequest) -> Result<Arc<Operation>, ApiError> {
-    Ok(call.engine.release(&request.lease).await?)
+    call.reported(call.engine.release(&request.lease).await)
 }
 
 async fn give_back(call: &Call, claimed: &[Claimed]) {

@@ -187,6 +187,41 @@ async fn what_keeps_and_ends_leased_work_is_not_counted_and_claims_are() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn leases_that_nobody_gave_are_counted_apart_from_calls() {
+    let server = Limited::new(calls(2)).await;
+    let key = server.key("worker", "default").await;
+    let real = server.faces.claimed("k").await.lease;
+    let report = async |lease: &str, verb: &str, more: Value| {
+        let mut body = json!({ "lease": lease });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.call(&key, &format!("POST /api/v1/work:{verb}"), &body.to_string()).await
+    };
+    let error = json!({ "error": { "code": 13, "message": "no" } });
+    for (verb, more) in [
+        ("heartbeat", json!({})),
+        ("complete", json!({ "cancelled": {} })),
+        ("reportFailure", error.clone()),
+        ("retry", error),
+        ("release", json!({})),
+    ] {
+        for made_up in ["x", "op01m88rwj0r0xb8md483pem66vcjq75.1.00112233445566778899aabbccddeeff"] {
+            assert_eq!(report(made_up, verb, more.clone()).await.reason(), "INVALID_LEASE");
+        }
+        for lease in ["x", &real] {
+            assert_eq!(report(lease, "heartbeat", json!({})).await.reason(), "RATE_LIMITED");
+        }
+        advance(Duration::from_secs(1)).await;
+    }
+    report("x", "release", json!({})).await;
+    report("x", "release", json!({})).await;
+    for _ in 0..2 {
+        server.who_am_i(&key).await.ok();
+    }
+    advance(Duration::from_millis(500)).await;
+    report(&real, "heartbeat", json!({})).await.ok();
+}
+
+#[tokio::test(start_paused = true)]
 async fn creates_and_starts_of_a_tenant_share_a_rate() {
     let server = Limited::new(creates(3)).await;
     let [alice, bob, other] = [("alice", "a"), ("bob", "a"), ("carol", "b")];

@@ -91,23 +91,19 @@ impl Active {
     /// Has the store count, unless it has had to very often just now.
     async fn count_anew<E>(&self, count: impl Future<Output = Result<u64, E>>) -> Result<(), E> {
         let at = Instant::now();
-        {
+        let before = {
             let mut known = self.known();
             if known.counted.is_some() && known.counts.take(COUNTS, at).is_err() {
                 return Ok(());
             }
-        }
-        let since = std::mem::take(&mut self.known().since);
-        let counted = count.await;
+            known.since
+        };
+        let count = count.await?;
         let mut known = self.known();
-        match counted {
-            // What was created meanwhile may be counted twice: rather so than not at all.
-            Ok(count) => known.counted = Some(Counted { count, at }),
-            Err(error) => {
-                known.since += since;
-                return Err(error);
-            }
-        }
+        known.counted = Some(Counted { count, at });
+        // What was created while the store counted may be counted twice: rather so than not at all. Nothing is taken off
+        // before: the caller may hang up on the way here.
+        known.since -= before;
         Ok(())
     }
 
@@ -142,8 +138,9 @@ const COUNTS: Rate = Rate::per_second(NonZeroU32::new(10).expect("it is not 0"))
 mod tests {
     use std::cell::Cell;
     use std::convert::Infallible;
+    use std::future::pending;
 
-    use tokio::time::advance;
+    use tokio::time::{advance, timeout};
 
     use super::*;
 
@@ -227,6 +224,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_answered_while_the_store_counts_is_not_forgotten() {
+        let active = active();
+        let reserve = async || active.reserve(2, async || Ok::<_, Infallible>(0)).await.unwrap();
+        let under_way = Cell::new(reserve().await);
+        advance(FRESH).await;
+        let counts = async || {
+            drop(under_way.take());
+            Ok::<_, Infallible>(0)
+        };
+        let _under_way = active.reserve(2, counts).await.unwrap().unwrap();
+        assert_eq!(active.known().since, 1, "the store may not have seen it");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_the_store_cannot_count_is_not_forgotten() {
         let active = active();
         let fails = Cell::new(false);
@@ -236,6 +247,20 @@ mod tests {
         }
         fails.set(true);
         assert_eq!(reserve().await.err(), Some("away"));
+        assert_eq!(active.known().since, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hangs_up_while_the_store_counts_takes_nothing_off() {
+        let active = active();
+        for _ in 0..2 {
+            assert!(active.reserve(2, async || Ok::<_, Infallible>(0)).await.unwrap().is_some());
+        }
+        advance(FRESH).await;
+        for _ in 0..20 {
+            let given_up = timeout(Duration::ZERO, active.reserve(2, pending::<Result<u64, Infallible>>)).await;
+            assert!(given_up.map_or(true, |reserved| reserved.unwrap().is_none()));
+        }
         assert_eq!(active.known().since, 2);
     }
 }

@@ -34,7 +34,7 @@ use recent::Recent;
 /// Each server has its own buckets: of several, each lets in so much.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls of each principal, but for what keeps and ends work that it has leased.
+    /// Calls of each principal; of what keeps and ends leased work, those that came to nothing, apart from the others.
     pub calls_per_second: Option<Rate>,
     /// Creates and starts of each tenant, repeats among them.
     pub creates_per_second: Option<Rate>,
@@ -63,10 +63,15 @@ impl Limits {
     }
 }
 
+/// Who calls: a name is somebody within their tenants, and may be somebody else's in others.
+type Caller = (Option<Tenant>, Principal);
+
 /// Holds callers to [`Limits`].
 pub(crate) struct Limiter {
     limits: Limits,
-    callers: Recent<Principal, Bucket>,
+    callers: Recent<Caller, Bucket>,
+    /// Of what callers said of leases that they do not have.
+    misses: Recent<Caller, Bucket>,
     tenants: Recent<Tenant, Arc<Account>>,
 }
 
@@ -78,22 +83,35 @@ struct Account {
 
 impl Limiter {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, callers: Recent::new(CALLER_IDLE), tenants: Recent::new(TENANT_IDLE) }
+        let (callers, misses) = (Recent::new(CALLER_IDLE), Recent::new(CALLER_IDLE));
+        Self { limits, callers, misses, tenants: Recent::new(TENANT_IDLE) }
     }
 
-    /// Whether `identity` may call now.
+    /// Whether `identity` may call now. What keeps, ends or gives back leased work is let in without being counted: were it
+    /// refused, leases would lapse, and work that is done would be done again, which is more load and not less. There
+    /// is only so much of it, as claims are counted, and starts; and what is [`missed`](Self::missed). Held calls count
+    /// once, when they begin.
     pub(crate) fn let_in(&self, method: Option<Method>, identity: &Identity) -> Result<(), Refusal> {
-        let Some(rate) = self.limits.calls_per_second.filter(|_| is_counted(method)) else { return Ok(()) };
+        let Some(rate) = self.limits.calls_per_second else { return Ok(()) };
         let now = Instant::now();
-        let full = || Bucket::full(rate, now);
-        let taken = self.callers.with(&identity.principal, now, full, |bucket| bucket.take(rate, now));
-        taken.map_err(|delay| too_many_calls(rate, delay))
+        let allowed = match method.is_some_and(Method::is_report) {
+            false => of(&self.callers, identity, rate, now, |bucket| bucket.take(rate, now)),
+            true => of(&self.misses, identity, rate, now, |bucket| bucket.look(rate, now)),
+        };
+        allowed.map_err(|delay| too_many_calls(rate, delay))
     }
 
-    /// Whether creates have to ask.
-    pub(crate) fn limits_creates(&self) -> bool {
-        let Limits { creates_per_second, active_operations, tenants, .. } = &self.limits;
-        creates_per_second.is_some() || active_operations.is_some() || !tenants.is_empty()
+    /// Counts a report of `identity` that came to nothing, which is not bounded by what they have leased.
+    pub(crate) fn missed(&self, identity: &Identity) {
+        if let Some(rate) = self.limits.calls_per_second {
+            let now = Instant::now();
+            let _may_be_empty = of(&self.misses, identity, rate, now, |bucket| bucket.take(rate, now));
+        }
+    }
+
+    /// Whether anything is limited.
+    pub(crate) fn limits_anything(&self) -> bool {
+        self.limits != Limits::default()
     }
 
     /// Room for one more operation of `tenant`; none is needed where nothing is limited. `engine` reaches all that is the
@@ -134,12 +152,16 @@ impl Account {
     }
 }
 
-/// Whether calls of `method` are limited. What keeps, ends or gives back leased work is not: were it refused, leases
-/// would lapse, and work that is done would be done again, which is more load and not less. There is only so much of it,
-/// as claims are limited, and starts; and held calls count once, when they begin.
-fn is_counted(method: Option<Method>) -> bool {
-    use Method::{Complete, Heartbeat, Release, ReportFailure, Retry};
-    !matches!(method, Some(Heartbeat | ReportFailure | Complete | Retry | Release))
+/// Uses the bucket of `identity` among `buckets`.
+fn of<R>(
+    buckets: &Recent<Caller, Bucket>,
+    identity: &Identity,
+    rate: Rate,
+    now: Instant,
+    act: impl FnOnce(&mut Bucket) -> R,
+) -> R {
+    let caller = (identity.scope.tenant.clone(), identity.principal.clone());
+    buckets.with(&caller, now, || Bucket::full(rate, now), act)
 }
 
 /// How many operations `engine` reaches that are not done, as far as `max`. The filter asks for nothing that an index
@@ -192,3 +214,30 @@ const CALLER_IDLE: Duration = Duration::from_secs(1);
 const TENANT_IDLE: Duration = Duration::from_secs(60);
 /// When to try again whose quota is used up.
 const ACTIVE_RETRY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use operond_core::Scope;
+
+    use super::*;
+    use crate::auth::identity::{Credential, Roles};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_name_in_two_tenants_is_two_callers() {
+        let calls_per_second = NonZeroU32::new(1).map(Rate::per_second);
+        let limiter = Limiter::new(Limits { calls_per_second, ..Limits::default() });
+        let of = |scope| Identity {
+            principal: Principal::parse("name", "ci").unwrap(),
+            scope,
+            roles: Roles::NONE,
+            credential: Credential::None,
+        };
+        let [a, b] = ["a", "b"].map(|name| of(Scope::of_tenant(Tenant::parse("tenant", name).unwrap())));
+        for caller in [a, b, of(Scope::default())] {
+            limiter.let_in(None, &caller).unwrap();
+            limiter.let_in(None, &caller).unwrap_err();
+        }
+    }
+}

@@ -53,17 +53,21 @@ impl Bucket {
 
     /// Takes a token, or says when there will be one.
     pub(crate) fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
+        self.look(rate, now)?;
+        self.level -= TOKEN;
+        Ok(())
+    }
+
+    /// Whether there is a token, or when there will be one.
+    pub(crate) fn look(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
         let per_nano = u64::from(rate.count());
         let nanos = u64::try_from(now.saturating_duration_since(self.at).as_nanos()).unwrap_or(u64::MAX);
         self.level = self.level.saturating_add(nanos.saturating_mul(per_nano)).min(capacity(rate));
         // Whoever read the clock before somebody else may come after them.
         self.at = self.at.max(now);
-        match self.level.checked_sub(TOKEN) {
-            Some(rest) => {
-                self.level = rest;
-                Ok(())
-            }
-            None => Err(Duration::from_nanos((TOKEN - self.level).div_ceil(per_nano))),
+        match TOKEN.saturating_sub(self.level) {
+            0 => Ok(()),
+            missing => Err(Duration::from_nanos(missing.div_ceil(per_nano))),
         }
     }
 }

@@ -20,6 +20,8 @@ use super::Refusal;
 /// Calls that are carried out at a time. Some times what the largest batch of a store takes; a few seconds of work
 /// for the slowest of them.
 pub(super) const CALLS_MAX: usize = 2_048;
+/// Calls that wait until it is known who makes them: strangers can make any number of these, and their bodies wait, too.
+pub(super) const UNDECIDED_MAX: usize = 1_024;
 /// When a refused client may come back.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -51,7 +53,8 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    fn count(&mut self, counted: bool) {
+    /// Whether it is counted among those that are carried out.
+    pub(super) fn count(&mut self, counted: bool) {
         match (self.counted, counted) {
             (true, false) => _ = self.admission.under_way.fetch_sub(1, Ordering::Relaxed),
             // Without asking: what was admitted once goes on.

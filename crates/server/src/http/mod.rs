@@ -41,7 +41,7 @@ pub use refusal::{Form, Refusal};
 pub(crate) use refusal::{google_envelope, retry_after};
 pub use request_id::{RequestId, X_REQUEST_ID};
 
-use admission::{Admission, CALLS_MAX, Turn, polled};
+use admission::{Admission, CALLS_MAX, Turn, UNDECIDED_MAX, polled};
 use deadline::Timer;
 use guard::Guard;
 use request_id::RequestIds;
@@ -59,7 +59,8 @@ pub fn layers<S>(inner: S, options: &GuardOptions, auth: Option<Auth>) -> Layere
 pub fn audited<S>(inner: S, options: &GuardOptions, auth: Option<Auth>, audit: Option<Audit>) -> Layered<S> {
     let guard = Guard::new(options, auth.is_some());
     let shared = Shared { guard, ids: RequestIds::new(), auth, unasked: Arc::new(Identity::unasked()), audit };
-    Layered { inner, shared: Arc::new(shared), admission: Admission::of(CALLS_MAX) }
+    let (admission, undecided) = (Admission::of(CALLS_MAX), Admission::of(UNDECIDED_MAX));
+    Layered { inner, shared: Arc::new(shared), admission, undecided }
 }
 
 /// A service with everything of this module around it; see [`layers`].
@@ -68,6 +69,8 @@ pub struct Layered<S> {
     inner: S,
     shared: Arc<Shared>,
     admission: Arc<Admission>,
+    /// Calls that wait for the keys of an issuer: they are not carried out meanwhile, and nobody knows who makes them.
+    undecided: Arc<Admission>,
 }
 
 impl<S> Layered<S> {
@@ -116,7 +119,7 @@ where
             self.shared.guard.check(&request, form, cancels)?;
             Ok((turn, deadline::of(&request, form)?))
         });
-        let (turn, deadline) = match checked {
+        let (mut turn, deadline) = match checked {
             Ok(checked) => checked,
             Err(refusal) => {
                 let state = State::Refused { refusal: Some(refusal) };
@@ -132,7 +135,20 @@ where
         {
             request.extensions_mut().insert(Arc::clone(auth.limiter()));
         }
-        let state = match admit(self.shared.auth.as_ref(), &self.shared.unasked, &request) {
+        let state = self.begin(request, &mut turn, &mut answer);
+        ResponseFuture { state, turn, timer: deadline.map(Timer::new), answer }
+    }
+}
+
+impl<S: Service<Request<Body>> + Clone> Layered<S> {
+    /// Asks who calls, and begins the call where that is known at once.
+    fn begin(
+        &mut self,
+        mut request: Request<Body>,
+        turn: &mut Option<Turn>,
+        answer: &mut Answer,
+    ) -> State<S, S::Future> {
+        match admit(self.shared.auth.as_ref(), &self.shared.unasked, &request) {
             auth::Admission::Identity(identity) => {
                 answer.is_by(&identity);
                 request.extensions_mut().insert(identity);
@@ -143,14 +159,17 @@ where
                 identity.iter().for_each(|identity| answer.is_by(identity));
                 State::Refused { refusal: Some(refusal) }
             }
-            auth::Admission::Later(deciding) => {
-                // The one that is ready is called; its clone is, next time.
-                let clone = self.inner.clone();
-                let ready = std::mem::replace(&mut self.inner, clone);
-                State::Deciding { deciding, called: Some((ready, request)) }
-            }
-        };
-        ResponseFuture { state, turn, timer: deadline.map(Timer::new), answer }
+            auth::Admission::Later(deciding) => match self.undecided.admit() {
+                Ok(waits) => {
+                    turn.iter_mut().for_each(|turn| turn.count(false));
+                    // The one that is ready is called; its clone is, next time.
+                    let clone = self.inner.clone();
+                    let ready = std::mem::replace(&mut self.inner, clone);
+                    State::Deciding { deciding, _waits: waits, called: Some((ready, request)) }
+                }
+                Err(refusal) => State::Refused { refusal: Some(refusal) },
+            },
+        }
     }
 }
 
@@ -169,7 +188,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, F> {
         Refused { refusal: Option<Refusal> },
-        Deciding { deciding: Deciding, called: Option<(S, Request<Body>)> },
+        Deciding { deciding: Deciding, _waits: Turn, called: Option<(S, Request<Body>)> },
         Called { #[pin] call: F },
     }
 }
@@ -188,11 +207,12 @@ where
                 StateProjection::Refused { refusal } => {
                     break Err(refusal.take().expect("a future is polled until it is ready"));
                 }
-                StateProjection::Deciding { deciding, called } => match deciding.as_mut().poll(cx) {
+                StateProjection::Deciding { deciding, called, .. } => match deciding.as_mut().poll(cx) {
                     Poll::Ready(Ok(identity)) => {
                         let (mut service, mut request) = called.take().expect("it is called once");
                         this.answer.is_by(&identity);
                         request.extensions_mut().insert(identity);
+                        this.turn.iter_mut().for_each(|turn| turn.count(true));
                         let call = service.call(request);
                         this.state.set(State::Called { call });
                         continue;

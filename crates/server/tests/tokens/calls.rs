@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use futures::future::poll_immediate;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use operond_engine::{Engine, Options};
@@ -14,7 +15,7 @@ use operond_store::MemoryStore;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::issuer::{Site, clock, tokens};
+use crate::issuer::{Page, Site, clock, tokens};
 use crate::signer::{Signer, jwks};
 
 /// The faces of a server that believes these tokens.
@@ -74,6 +75,31 @@ async fn a_key_that_is_not_known_yet_is_waited_for_and_the_role_is_asked_for_the
     let token = new.token(&site.claims());
     let (status, reason, _) = call(&faces, "GET /api/v1/keys", &token, "").await;
     assert_eq!((status, &*reason), (StatusCode::FORBIDDEN, "PERMISSION_DENIED"));
+}
+
+#[tokio::test]
+async fn strangers_whose_keys_are_waited_for_leave_room_for_everybody_else() {
+    let signer = Signer::p256("k");
+    let site = Site::publishing(jwks(&[&signer])).await;
+    site.say("/keys", Page::Held(jwks(&[&signer])));
+    let faces = faces(tokens(vec![producers_of(&site)], &clock()).await).await.with_calls_max(2);
+    let token = signer.token(&site.claims());
+    let whoami = || Box::pin(call(&faces, "GET /api/v1/whoami", &token, ""));
+    let mut waiting: Vec<_> = (0..1_024).map(|_| whoami()).collect();
+    for call in &mut waiting {
+        assert!(poll_immediate(call).await.is_none(), "it waits for the keys");
+    }
+    let (status, reason, _) = whoami().await;
+    assert_eq!((status, &*reason), (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED"));
+    for _ in 0..3 {
+        let (status, reason, _) = call(&faces, "GET /api/v1/whoami", "opk_made_up", "").await;
+        assert_eq!((status, &*reason), (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"), "there is a turn for it");
+    }
+    site.release();
+    for call in waiting {
+        assert_eq!(call.await.0, StatusCode::OK);
+    }
+    assert_eq!(whoami().await.0, StatusCode::OK, "there is room again");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::Stream;
 use futures::stream::unfold;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server;
@@ -41,9 +41,11 @@ impl Health {
 /// `grpc.health.v1.Health` over a [`Health`].
 #[derive(Clone, Debug)]
 pub(crate) struct HealthService {
-    pub(crate) health: Health,
+    health: Health,
     /// The services that can be asked for by name; the empty name means the whole server.
-    pub(crate) names: &'static [&'static str],
+    names: &'static [&'static str],
+    /// Turns for those who watch, whom nobody asks who they are.
+    watchers: Arc<Semaphore>,
 }
 
 #[tonic::async_trait]
@@ -59,23 +61,30 @@ impl health_server::Health for HealthService {
         Ok(Response::new(answer(status(self.health.serving()))))
     }
 
-    /// The present status, then each change. It ends behind NOT_SERVING, so that it does not hold up a shutdown.
+    /// The present status, then each change. It ends behind NOT_SERVING, so that it does not hold up a shutdown; and
+    /// behind the first one where too many watch.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let known = self.knows(&request.get_ref().service);
         let mut serving = self.health.serving.subscribe();
         serving.mark_changed();
-        let stream = unfold(Some(serving), move |serving| async move {
-            let mut serving = serving?;
+        let turn = Arc::clone(&self.watchers).try_acquire_owned().ok();
+        let stream = unfold(Some((serving, turn)), move |watcher| async move {
+            let (mut serving, turn) = watcher?;
             serving.changed().await.ok()?;
             let now = *serving.borrow_and_update();
             let status = if known { status(now) } else { ServingStatus::ServiceUnknown };
-            Some((Ok(answer(status)), Some(serving).filter(|_| now)))
+            let goes_on = now && turn.is_some();
+            Some((Ok(answer(status)), goes_on.then_some((serving, turn))))
         });
         Ok(Response::new(Box::pin(stream)))
     }
 }
 
 impl HealthService {
+    pub(crate) fn new(health: Health, names: &'static [&'static str]) -> Self {
+        Self { health, names, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) }
+    }
+
     fn knows(&self, service: &str) -> bool {
         service.is_empty() || self.names.contains(&service)
     }
@@ -88,3 +97,6 @@ fn status(serving: bool) -> ServingStatus {
 fn answer(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
 }
+
+/// Watches of the health at a time: one for each load balancer that does not ask instead.
+const WATCHERS_MAX: usize = 1_024;

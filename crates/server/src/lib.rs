@@ -43,6 +43,7 @@ mod native;
 pub mod net;
 mod page_token;
 mod poll_interval;
+mod readiness;
 mod rest;
 mod service;
 pub mod tls;

@@ -35,6 +35,7 @@ use crate::http::{Deadline, hold};
 use crate::json::Types;
 use crate::kinds::Kinds;
 use crate::listing::LISTS_MAX;
+use crate::readiness::Readiness;
 use crate::types::{Registry, TypesError};
 use crate::wire::{self, View};
 use crate::{google, native, poll_interval, rest, yandex};
@@ -82,11 +83,11 @@ impl Settings {
 /// # Errors
 /// What was registered before cannot be read, or contradicts [`Settings::types`].
 pub async fn router(engine: Engine, keys: Keys, settings: Settings) -> Result<Router, RouterError> {
-    let health = HealthService { health: settings.health.clone(), names: SERVICES };
+    let health = HealthService::new(settings.health.clone(), SERVICES);
     let types = Registry::load(engine.clone(), settings.types.clone()).await?;
     let kinds = Kinds::load(engine.clone()).await?;
-    let (lists, clock) = (Semaphore::new(LISTS_MAX), Clock::start());
-    let service = Arc::new(Service { engine, settings, types, kinds, keys, lists, clock });
+    let (lists, readiness, clock) = (Semaphore::new(LISTS_MAX), Readiness::default(), Clock::start());
+    let service = Arc::new(Service { engine, settings, types, kinds, keys, lists, readiness, clock });
 
     macro_rules! serve {
         ($server:ident, $service:expr) => {
@@ -146,6 +147,7 @@ pub(crate) struct Service {
     pub(crate) keys: Keys,
     /// Turns for lists and counts; see [`LISTS_MAX`].
     pub(crate) lists: Semaphore,
+    readiness: Readiness,
     clock: Clock,
 }
 
@@ -208,7 +210,7 @@ impl Service {
 
     /// Fails when operations cannot be served now; else what an operator should know of the store.
     pub(crate) async fn ping(&self) -> Result<Vec<String>, ApiError> {
-        Ok(self.engine.ping().await?)
+        Ok(self.readiness.ask(self.engine.ping()).await?)
     }
 
     /// Seals page tokens.

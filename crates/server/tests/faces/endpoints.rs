@@ -1,5 +1,6 @@
 //! What is asked before anything else: endpoints, health, reflection.
 
+use futures::future::poll_immediate;
 use http::StatusCode;
 use operond_proto::yandex::cloud::endpoint::api_endpoint_service_client::ApiEndpointServiceClient;
 use operond_proto::yandex::cloud::endpoint::{GetApiEndpointRequest, ListApiEndpointsRequest};
@@ -60,6 +61,26 @@ async fn health_follows_the_server() {
     assert_eq!((ready.status, ready.reason()), (StatusCode::SERVICE_UNAVAILABLE, "SHUTTING_DOWN"));
     assert_eq!(ready.headers["retry-after"], "1");
     assert_eq!(faces.rest("GET /healthz", "").await.ok()["status"], "SERVING");
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_watch_the_health_and_one_more_hears_it_once() {
+    let faces = Faces::new();
+    let mut client = HealthClient::with_origin(faces.in_process(), "http://localhost".parse().unwrap());
+    let mut watches = Vec::new();
+    for _ in 0..1_024 {
+        let mut watch = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+        assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
+        assert!(poll_immediate(watch.next()).await.is_none(), "it goes on");
+        watches.push(watch);
+    }
+    let mut once = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(once.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    assert!(within(once.next()).await.is_none());
+    watches.pop();
+    let mut watch = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    assert!(poll_immediate(watch.next()).await.is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use super::identity::{Identity, Role};
 use super::keys::{Keys, is_key};
 use super::limits::{Limiter, Limits};
 use super::method::{May, Method, Planes};
-use super::token::{Refused, Tokens, Verdict};
+use super::token::{Refused as NotBelieved, Tokens, Verdict};
 use crate::http::{Form, Refusal, is_cancel_path};
 use crate::net::Peer;
 
@@ -42,9 +42,11 @@ pub(crate) enum Admission {
     Later(Deciding),
 }
 
-/// Finds out who calls, where keys of an issuer have to be fetched first; also of whom a refusal is.
-pub(crate) type Deciding =
-    Pin<Box<dyn Future<Output = Result<Arc<Identity>, (Refusal, Option<Arc<Identity>>)>> + Send>>;
+/// Finds out who calls, where keys of an issuer have to be fetched first.
+pub(crate) type Deciding = Pin<Box<dyn Future<Output = Result<Arc<Identity>, Refused>> + Send>>;
+
+/// A refusal, and who is refused where that is known: the audit says so.
+pub(crate) type Refused = (Refusal, Option<Arc<Identity>>);
 
 /// What a call shows of who makes it.
 enum Shown {
@@ -89,29 +91,32 @@ impl Auth {
 }
 
 impl Shared {
-    fn shown(&self, request: &Request<Body>) -> Result<Shown, Refusal> {
+    fn shown(&self, request: &Request<Body>) -> Result<Shown, Refused> {
         let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
-        match (headers.next(), headers.next()) {
-            (None, _) => self.certificate(request).map(Shown::Identity),
+        let credential = match (headers.next(), headers.next()) {
+            (None, _) => return self.certificate(request).map(Shown::Identity).map_err(of_nobody),
             (Some(_), Some(_)) => Err(unauthenticated("there are two authorization headers: send one")),
-            (Some(value), None) => self.bearer(bearer(value)?),
-        }
+            (Some(value), None) => bearer(value),
+        };
+        let credential = credential.map_err(of_nobody)?;
+        if is_key(credential) { self.key(credential) } else { self.token(credential).map_err(of_nobody) }
     }
 
-    fn bearer(&self, credential: &str) -> Result<Shown, Refusal> {
-        if is_key(credential) {
-            let verified = self.keys.verify(credential).map_err(|invalid| unauthenticated(invalid.to_string()))?;
-            return Ok(Shown::Identity(verified));
-        }
+    fn key(&self, key: &str) -> Result<Shown, Refused> {
+        let verified = self.keys.verify(key).map(Shown::Identity);
+        verified.map_err(|invalid| (unauthenticated(invalid.to_string()), invalid.identity().cloned()))
+    }
+
+    fn token(&self, token: &str) -> Result<Shown, Refusal> {
         let Some(tokens) = &self.tokens else {
             return Err(unauthenticated(
                 "the credential is neither an API key nor a token of an issuer that this server believes",
             ));
         };
-        match tokens.verify(credential) {
+        match tokens.verify(token) {
             Verdict::Identity(identity) => Ok(Shown::Identity(Arc::new(identity))),
             Verdict::Refused(refused) => Err(not_believed(&refused)),
-            Verdict::Unsure => Ok(Shown::Token(tokens.clone(), credential.to_owned())),
+            Verdict::Unsure => Ok(Shown::Token(tokens.clone(), token.to_owned())),
         }
     }
 
@@ -140,7 +145,7 @@ pub(crate) fn admit(auth: Option<&Auth>, unasked: &Arc<Identity>, request: &Requ
     let method = Method::of(request);
     match decide(auth, unasked, request, method) {
         Ok(admission) => admission,
-        Err(refusal) => Admission::Refused(refusal, None),
+        Err((refusal, identity)) => Admission::Refused(refusal, identity),
     }
 }
 
@@ -149,10 +154,10 @@ fn decide(
     unasked: &Arc<Identity>,
     request: &Request<Body>,
     method: Option<Method>,
-) -> Result<Admission, Refusal> {
+) -> Result<Admission, Refused> {
     let served = request.extensions().get::<Peer>().map_or(Planes::ALL.and(Planes::REFLECTION), |peer| peer.planes);
     if let Some(method) = method.filter(|method| !method.planes().meet(served)) {
-        return Err(elsewhere(method, Form::of(request)));
+        return Err(of_nobody(elsewhere(method, Form::of(request))));
     }
     let Some(auth) = auth else { return Ok(Admission::Identity(Arc::clone(unasked))) };
     if method.is_some_and(|method| method.may() == May::Anyone) {
@@ -171,7 +176,7 @@ fn decide(
 fn later(auth: Arc<Shared>, method: Option<Method>, tokens: Tokens, token: String) -> Deciding {
     Box::pin(async move {
         let verified = tokens.verify_patiently(&token).await;
-        let identity = verified.map(Arc::new).map_err(|refused| (not_believed(&refused), None))?;
+        let identity = verified.map(Arc::new).map_err(|refused| of_nobody(not_believed(&refused)))?;
         match auth.check(method, &identity) {
             Ok(()) => Ok(identity),
             Err(refusal) => Err((refusal, Some(identity))),
@@ -213,13 +218,17 @@ fn bearer(value: &HeaderValue) -> Result<&str, Refusal> {
     }
 }
 
+fn of_nobody(refusal: Refusal) -> Refused {
+    (refusal, None)
+}
+
 fn unauthenticated(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(Code::Unauthenticated, StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
 }
 
-fn not_believed(refused: &Refused) -> Refusal {
+fn not_believed(refused: &NotBelieved) -> Refusal {
     match refused {
-        Refused::IssuerUnavailable => {
+        NotBelieved::IssuerUnavailable => {
             let message = refused.to_string();
             Refusal::new(Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE, "ISSUER_UNAVAILABLE", message)
                 .retry_after(ISSUER_RETRY)

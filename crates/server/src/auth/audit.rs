@@ -5,9 +5,10 @@
 //! credentials. A line is printable ASCII whatever was in it: it can neither be split nor command a terminal.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use operond_core::{Operation, State, Timestamp};
@@ -16,10 +17,12 @@ use operond_store::Transition;
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::{CompactFormatter, Formatter};
+use tokio::time::Instant;
 use tonic::Code;
 
 use super::clock::{now, stamp};
 use super::identity::Identity;
+use super::limits::{Bucket, Rate};
 use super::method::Method;
 use crate::http::RequestId;
 
@@ -29,9 +32,20 @@ pub struct Audit(Arc<Shared>);
 
 struct Shared {
     lines: Mutex<Option<SyncSender<Vec<u8>>>>,
-    /// Lines for which there was no room, since the last one that there was room for.
-    lost: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+    /// Lines for calls of strangers.
+    strangers: Mutex<Bucket>,
     writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Lines that wait to be written.
+    waiting: AtomicUsize,
+    /// Lines for which there was no room, since the last one that there was room for.
+    lost: AtomicU64,
+    /// Calls of strangers that were refused and have no line of their own, since the last one that has.
+    unsaid: AtomicU64,
 }
 
 /// One line. Members are only ever added.
@@ -61,7 +75,7 @@ struct Line<'a> {
     from: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<&'static str>,
-    /// The code of a refusal.
+    /// The code of a refusal; none where refusals are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
     /// Where a call that was refused came from.
@@ -69,6 +83,7 @@ struct Line<'a> {
     peer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<&'a str>,
+    /// How many lines are missing: lost, or refused calls without lines of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     lines: Option<u64>,
 }
@@ -76,10 +91,11 @@ struct Line<'a> {
 /// A call that was refused.
 pub(crate) struct Refused<'a> {
     pub(crate) method: Option<Method>,
+    /// Who called, or whose key it was that is good no more.
     pub(crate) identity: Option<&'a Identity>,
     pub(crate) code: Code,
     pub(crate) peer: Option<std::net::SocketAddr>,
-    pub(crate) request: &'a RequestId,
+    pub(crate) request: &'a str,
 }
 
 impl Audit {
@@ -90,10 +106,12 @@ impl Audit {
     /// There is no thread to be had.
     pub fn to(to: impl Write + Send + 'static) -> io::Result<Self> {
         let (lines, waiting) = sync_channel(LINES_WAITING_MAX);
-        let lost = Arc::<AtomicU64>::default();
-        let counter = Arc::clone(&lost);
-        let writer = std::thread::Builder::new().name("audit".into()).spawn(move || write(to, &waiting, &counter))?;
-        Ok(Self(Arc::new(Shared { lines: Mutex::new(Some(lines)), lost, writer: Mutex::new(Some(writer)) })))
+        let counts = Arc::<Counts>::default();
+        let counted = Arc::clone(&counts);
+        let writer = std::thread::Builder::new().name("audit".into()).spawn(move || write(to, &waiting, &counted))?;
+        let strangers = Mutex::new(Bucket::full(STRANGERS, Instant::now()));
+        let (lines, writer) = (Mutex::new(Some(lines)), Mutex::new(Some(writer)));
+        Ok(Self(Arc::new(Shared { lines, counts, strangers, writer })))
     }
 
     /// Waits until every line is written; what comes later is lost. Blocks.
@@ -105,8 +123,17 @@ impl Audit {
         }
     }
 
-    /// A call that was refused.
+    /// A call that was refused. Strangers can make any number of them, so only so many have lines: the others are
+    /// counted; and no refusal takes the room of what was done.
     pub(crate) fn refused(&self, refused: &Refused<'_>) {
+        if refused.code == Code::Unauthenticated && self.strangers().take(STRANGERS, Instant::now()).is_err() {
+            self.0.counts.unsaid.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        if self.0.counts.waiting.load(Ordering::Relaxed) >= REFUSALS_WAITING_MAX {
+            self.0.counts.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let credential = refused.identity.map(|identity| identity.credential.parts());
         self.line(&Line {
             audit: "refused",
@@ -116,9 +143,13 @@ impl Audit {
             what: refused.method.map(Method::as_str).into_iter().collect(),
             code: Some(format!("{:?}", refused.code)),
             peer: refused.peer.map(|peer| peer.to_string()),
-            request: Some(refused.request.as_str()),
+            request: Some(refused.request),
             ..Line::now()
         });
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, Bucket> {
+        self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A key or a setting that was changed: what was done to which one.
@@ -127,10 +158,13 @@ impl Audit {
     }
 
     fn line(&self, line: &Line<'_>) {
+        let text = encode(line);
         let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = lines.as_ref().is_some_and(|lines| lines.try_send(encode(line)).is_ok());
-        if !sent {
-            self.0.lost.fetch_add(1, Ordering::Relaxed);
+        // Counted first: the writer may be faster.
+        self.0.counts.waiting.fetch_add(1, Ordering::Relaxed);
+        if !lines.as_ref().is_some_and(|lines| lines.try_send(text).is_ok()) {
+            self.0.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.0.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -192,22 +226,33 @@ pub(crate) fn origin(identity: &Identity, request: Option<&RequestId>) -> Origin
 /// In no name: NUL is refused everywhere (CONTRACT §5).
 const SEPARATOR: &str = "\0";
 
-fn write(mut to: impl Write, lines: &Receiver<Vec<u8>>, lost: &AtomicU64) {
+fn write(mut to: impl Write, lines: &Receiver<Vec<u8>>, counts: &Counts) {
     let mut failing = false;
-    while let Ok(line) = lines.recv() {
-        let missing = lost.swap(0, Ordering::Relaxed);
-        let told = match missing {
-            0 => Ok(()),
-            lines => to.write_all(&encode(&Line { audit: "lost", lines: Some(lines), ..Line::now() })),
-        };
-        let written = told.and_then(|()| to.write_all(&line)).and_then(|()| to.flush());
+    loop {
+        // None behind the last one.
+        let line = lines.recv().ok();
+        counts.waiting.fetch_sub(usize::from(line.is_some()), Ordering::Relaxed);
+        let (lost, unsaid) = (counts.lost.swap(0, Ordering::Relaxed), counts.unsaid.swap(0, Ordering::Relaxed));
+        // What was written in part is no line, and must not become one with the next.
+        let mut text = if failing { vec![b'\n'] } else { Vec::new() };
+        for (audit, lines) in [("lost", lost), ("refused", unsaid)] {
+            if lines > 0 {
+                text.extend(encode(&Line { audit, lines: Some(lines), ..Line::now() }));
+            }
+        }
+        text.extend(line.as_deref().unwrap_or_default());
+        let written = to.write_all(&text).and_then(|()| to.flush());
         if let Err(error) = &written {
-            lost.fetch_add(missing + 1, Ordering::Relaxed);
+            counts.lost.fetch_add(lost + u64::from(line.is_some()), Ordering::Relaxed);
+            counts.unsaid.fetch_add(unsaid, Ordering::Relaxed);
             if !failing {
                 tracing::error!(%error, "the audit cannot be written: lines are lost until it can");
             }
         }
         failing = written.is_err();
+        if line.is_none() {
+            return;
+        }
     }
 }
 
@@ -240,6 +285,10 @@ impl Formatter for Ascii {
 
 /// Lines that wait to be written, a few hundred bytes each; more are lost, and counted.
 const LINES_WAITING_MAX: usize = 65_536;
+/// How many may wait where a refusal still joins them.
+const REFUSALS_WAITING_MAX: usize = LINES_WAITING_MAX / 2;
+/// Lines for refused calls of whom nobody knows: enough to see who it is, and bounded on the disk.
+const STRANGERS: Rate = Rate::per_second(NonZeroU32::new(100).expect("it is not 0"));
 
 #[cfg(test)]
 mod tests {
@@ -247,18 +296,21 @@ mod tests {
 
     use super::*;
 
-    /// What was written, for a test to look at; it can be made to fail.
+    /// What was written, for a test to look at; it can be made to fail, in the middle of a line.
     #[derive(Clone, Default)]
     struct Page(Arc<Mutex<(Vec<u8>, bool)>>);
 
     impl Write for Page {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut page = self.0.lock().unwrap();
-            if page.1 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            page.0.extend_from_slice(bytes);
-            Ok(bytes.len())
+            let (text, fails) = &mut *page;
+            let taken = match (*fails, text.last()) {
+                (false, _) => bytes.len(),
+                (true, None | Some(b'\n')) => 3.min(bytes.len()),
+                (true, Some(_)) => return Err(io::ErrorKind::StorageFull.into()),
+            };
+            text.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -267,9 +319,10 @@ mod tests {
     }
 
     impl Page {
+        /// The whole lines.
         fn lines(&self) -> Vec<Value> {
             let text = String::from_utf8(self.0.lock().unwrap().0.clone()).unwrap();
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+            text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
         }
 
         fn fail(&self, fails: bool) {
@@ -303,7 +356,7 @@ mod tests {
             audit.setting(&origin, "a", "b");
         }
         // Written one after the other: when this is true, all three have failed.
-        while audit.0.lost.load(Ordering::Relaxed) < 3 {
+        while audit.0.counts.lost.load(Ordering::Relaxed) < 3 {
             std::thread::yield_now();
         }
         page.fail(false);
@@ -314,5 +367,48 @@ mod tests {
         assert_eq!(lines[1]["what"][0], "c");
         audit.setting(&origin, "too", "late");
         assert_eq!(page.lines().len(), 2);
+    }
+
+    fn refuse(audit: &Audit, identity: Option<&Identity>, times: usize) {
+        let code = if identity.is_some() { Code::PermissionDenied } else { Code::Unauthenticated };
+        for _ in 0..times {
+            audit.refused(&Refused { method: None, identity, code, peer: None, request: "r" });
+        }
+    }
+
+    /// How many lines of this sort there are, and how many more they say there were.
+    fn count(lines: &[Value], sort: &str) -> (usize, u64) {
+        let lines = lines.iter().filter(|line| line["audit"] == sort);
+        let more = |line: &Value| line["lines"].as_u64();
+        (lines.clone().filter(|line| more(line).is_none()).count(), lines.filter_map(more).sum())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_have_a_hundred_lines_a_second_and_are_counted_beyond() {
+        let page = Page::default();
+        let audit = Audit::to(page.clone()).unwrap();
+        refuse(&audit, None, 1_000);
+        refuse(&audit, Some(&Identity::unasked()), 150);
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        refuse(&audit, None, 101);
+        audit.close();
+        assert_eq!(count(&page.lines(), "refused"), (100 + 150 + 100, 900 + 1));
+    }
+
+    #[test]
+    fn refusals_leave_room_for_what_was_done() {
+        let page = Page::default();
+        let audit = Audit::to(page.clone()).unwrap();
+        let slow = page.0.lock().unwrap();
+        refuse(&audit, Some(&Identity::unasked()), 40_000);
+        audit.setting(&"".into(), "key revoked", "x");
+        drop(slow);
+        audit.close();
+        let lines = page.lines();
+        let (said, lost) = (count(&lines, "refused").0, count(&lines, "lost").1);
+        // The writer may have taken one before it had to wait.
+        assert!((REFUSALS_WAITING_MAX..=REFUSALS_WAITING_MAX + 1).contains(&said), "{said}");
+        assert_eq!(said as u64 + lost, 40_000);
+        assert_eq!(count(&lines, "setting"), (1, 0));
     }
 }

@@ -124,7 +124,7 @@ mod tests {
 
     /// The longest that a client can choose.
     async fn request_id() -> RequestId {
-        let service = tower::service_fn(async |request: http::Request<Body>| {
+        let service = tower::service_fn(|request: http::Request<Body>| async move {
             let mut response = Response::new(Body::empty());
             response.extensions_mut().insert(request.extensions().get::<RequestId>().unwrap().clone());
             Ok(response)

@@ -270,6 +270,7 @@ impl Audited {
 
     fn tell(&self, code: Code, request: &RequestId) {
         let identity = self.identity.as_deref();
+        let request = request.as_str();
         self.audit.refused(&Refused { method: self.method, identity, code, peer: self.peer, request });
     }
 }

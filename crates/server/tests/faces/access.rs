@@ -361,6 +361,8 @@ async fn the_audit_says_who_did_what_to_what_and_who_was_refused() {
     faces.rest_as(&key, "POST /api/v1/operations", &new).await;
     faces.rest("GET /api/v1/operations", "").await;
     faces.rest_as(&key, &format!("DELETE /api/v1/operations/{id}"), "").await.ok();
+    faces.rest_as(&admin, &format!("POST /api/v1/keys/{}:revoke", key.split('_').nth(1).unwrap()), "").await.ok();
+    faces.rest_as(&key, "GET /api/v1/operations", "").await;
     faces.engine.shutdown().await;
     audit.close();
 
@@ -380,10 +382,16 @@ async fn the_audit_says_who_did_what_to_what_and_who_was_refused() {
     assert_eq!(created["what"], json!(["created"]));
     assert_eq!(created["credential_id"].as_str(), admin.split('_').nth(1));
     let refused: Vec<_> = of("refused").iter().map(|line| said(line, &["who", "code"])).collect();
-    assert_eq!(refused, ["ops\u{1b} PermissionDenied", "- Unauthenticated"]);
+    assert_eq!(refused, ["ops\u{1b} PermissionDenied", "- Unauthenticated", "ops\u{1b} Unauthenticated"]);
+    assert_eq!(
+        of("refused")[2]["credential_id"].as_str(),
+        key.split('_').nth(1),
+        "the key was revoked, and says whose"
+    );
     assert_eq!((&of("refused")[0]["what"], &of("refused")[1]["what"]), (&json!(["Create"]), &json!(["List"])));
-    assert_eq!(of("setting")[0]["what"][0], "key created");
-    assert_eq!(lines.len(), 6, "{text}");
+    let settings: Vec<_> = of("setting").iter().map(|line| line["what"][0].clone()).collect();
+    assert_eq!(settings, ["key created", "key revoked"]);
+    assert_eq!(lines.len(), 8, "{text}");
 }
 
 #[tokio::test(start_paused = true)]

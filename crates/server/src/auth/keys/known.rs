@@ -30,17 +30,27 @@ struct Entry {
 }
 
 /// Why a key is not good. Who has no such key learns no more than that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Invalid {
     /// It is none that was given here.
     #[error("the API key is not one of this server: make one with `operond keys create`")]
     Unknown,
     /// It was revoked.
     #[error("the API key was revoked: ask an admin for another one")]
-    Revoked,
+    Revoked(Arc<Identity>),
     /// Its time is over.
     #[error("the API key has expired: ask an admin for another one")]
-    Expired,
+    Expired(Arc<Identity>),
+}
+
+impl Invalid {
+    /// Whose key it was.
+    pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
+        match self {
+            Self::Unknown => None,
+            Self::Revoked(identity) | Self::Expired(identity) => Some(identity),
+        }
+    }
 }
 
 impl Known {
@@ -79,10 +89,10 @@ impl Known {
         // Compared in constant time by the hash's own `==`.
         let entry = entry.filter(|entry| entry.hash == hash).ok_or(Invalid::Unknown)?;
         if entry.revoked {
-            return Err(Invalid::Revoked);
+            return Err(Invalid::Revoked(Arc::clone(&entry.identity)));
         }
         if entry.expires_at.is_some_and(|end| end <= now) {
-            return Err(Invalid::Expired);
+            return Err(Invalid::Expired(Arc::clone(&entry.identity)));
         }
         // Written to seldom, so that calls on many cores do not take the line from each other.
         if entry.last_used.load(Ordering::Relaxed) + SEEN_STEP < now.micros() {

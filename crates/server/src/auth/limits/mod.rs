@@ -25,7 +25,7 @@ pub use rate::{NoRate, Rate};
 pub(crate) use active::Reservation;
 
 use active::Active;
-use rate::Bucket;
+pub(super) use rate::Bucket;
 use recent::Recent;
 
 /// How much callers may ask for who are asked who they are. Nothing is limited unless said: what is right depends on

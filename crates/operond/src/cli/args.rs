@@ -421,9 +421,10 @@ pub(crate) struct ListKeys {
 
 #[derive(Debug, Args)]
 pub(crate) struct RevokeKey {
-    /// Which keys, by their ids: what stands between opk_ and the next _ in a key
-    #[arg(required = true, value_name = "ID")]
-    pub(crate) ids: Vec<String>,
+    /// Which keys: their ids, as `operond keys list` shows them, or whole keys, or @FILE with one in it. Only the id is
+    /// sent; others on this machine can read a command line, but not a file that is yours alone
+    #[arg(required = true, value_name = "ID|KEY|@FILE")]
+    pub(crate) keys: Vec<Secret>,
     #[command(flatten)]
     pub(crate) server: Server,
 }

@@ -1,8 +1,8 @@
-//! `keys create`, `keys list`, `keys revoke`, `whoami`.
+//! `keys create`, `keys list`, `whoami`.
 
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures::TryStreamExt;
 use operond_client::proto::{CreateKeyRequest, Key, Role as WireRole, WhoAmIResponse};
 use operond_server::auth::Role;
@@ -47,15 +47,6 @@ pub(super) async fn list(args: args::ListKeys) -> Result<Exit> {
     };
     let keys = keys.iter().map(list).collect::<Result<Vec<_>>>()?;
     print(&text::listed(args.printing.output, ["ID", "NAME", "TENANT", "MAY", "STANDING"], &keys))?;
-    Ok(Exit::Success)
-}
-
-pub(super) async fn revoke(args: args::RevokeKey) -> Result<Exit> {
-    let client = connect(&args.server)?;
-    for id in &args.ids {
-        let key = client.revoke_key(id).await.with_context(|| format!("cannot revoke {}", text::escape(id)))?;
-        eprintln!("revoked key {} of {}", text::escape(&key.id), text::escape(&key.name));
-    }
     Ok(Exit::Success)
 }
 

@@ -6,6 +6,7 @@ mod keys;
 mod kinds;
 mod meter;
 mod operations;
+mod revoke;
 mod text;
 mod types;
 mod wait;
@@ -50,7 +51,7 @@ pub(crate) async fn run(parsed: Parsed) -> Result<ExitCode> {
         Command::Kinds(Kinds::Set(args)) => asked(&args.server.clone(), kinds::set(args)).await,
         Command::Keys(Keys::Create(args)) => asked(&args.server.clone(), keys::create(args)).await,
         Command::Keys(Keys::List(args)) => asked(&args.server.clone(), keys::list(args)).await,
-        Command::Keys(Keys::Revoke(args)) => asked(&args.server.clone(), keys::revoke(args)).await,
+        Command::Keys(Keys::Revoke(args)) => asked(&args.server.clone(), revoke::revoke(args)).await,
         Command::Whoami(args) => asked(&args.server.clone(), keys::who_am_i(args)).await,
         Command::Create(args) => asked(&args.server.clone(), operations::create(args)).await,
         Command::Get(args) => asked(&args.server.clone(), operations::get(args)).await,

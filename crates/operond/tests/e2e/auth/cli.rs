@@ -58,6 +58,30 @@ fn a_revoked_key_is_good_for_nothing_and_is_seen_to_be() {
 }
 
 #[test]
+fn a_key_is_revoked_by_itself_or_its_file_and_its_secret_is_neither_said_nor_sent() {
+    let server = Asking::start(&[]);
+    let admin = server.admin();
+    let (one, other) = (server.key(&admin, "one", "acme", "viewer"), server.key(&admin, "two", "acme", "viewer"));
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "{other}").unwrap();
+    let at = format!("@{}", file.path().display());
+    for (named, key) in [(&one, &one), (&at, &other)] {
+        let mut revoke = client(server.http(), &admin, &["keys", "revoke", named]);
+        let revoked = revoke.env("OPEROND_LOG", "trace").output().unwrap();
+        assert!(revoked.status.success() && stderr(&revoked).contains(&format!("revoked key {}", id_of(key))));
+        assert!(!stderr(&revoked).contains(secret_of(key)), "{revoked:?}");
+        refused(&operond(server.http(), key, &["list"]), 1, "the API key was revoked");
+    }
+    // One of them is wrong: none is revoked.
+    refused(&operond(server.http(), &admin, &["keys", "revoke", &admin, "shop"]), 2, "`operond keys list`");
+    let away = operond("http://127.0.0.1:1", &admin, &["keys", "revoke", &one]);
+    assert!(!stderr(&away).contains(secret_of(&one)) && stderr(&away).contains(id_of(&one)), "{away:?}");
+    let log = server.said().1;
+    assert!(!log.contains(secret_of(&one)) && !log.contains(secret_of(&other)), "the server was told a key");
+    printed(server.http(), &admin, &["whoami"]);
+}
+
+#[test]
 fn a_key_expires() {
     let server = Asking::start(&[]);
     let admin = server.admin();

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::process::{Output, Stdio};
 
-use crate::auth::{Running, soon};
+use crate::auth::{Identity, Running, soon};
 use crate::support::Asking;
 use crate::support::asking::{client, create_key, id_of, operond, printed, secret_of};
 
@@ -197,6 +197,21 @@ fn a_worker_whose_key_is_revoked_ends_and_its_operation_goes_to_another() {
     assert_eq!(exec.0.wait().unwrap().code(), Some(1), "{said}");
     assert!(said.contains("error: the API key was revoked"), "{said}");
     soon("the lease lapses", || state() == "QUEUED");
+}
+
+#[test]
+fn a_worker_keeps_its_own_credentials_from_its_program() {
+    let identity = Identity::new();
+    let server = Asking::start(&[&["--tls-listen", "127.0.0.1:0"][..], &identity.arguments()].concat());
+    let admin = server.admin();
+    let script = "env | grep -c -e ^OPEROND_TOKEN= -e ^OPEROND_KEY= -e ^OPEROND_CERT=";
+    let exec = ["worker", "exec", "--kind", "k", "--ca", &identity.ca, "--", "sh", "-c", script];
+    let https = format!("https://localhost:{}", server.tls().rsplit(':').next().unwrap());
+    let mut worker = client(&https, &server.key(&admin, "worker", "acme", "worker"), &exec);
+    worker.env("OPEROND_CERT", &identity.certificate).env("OPEROND_KEY", &identity.key);
+    let _worker = Running(worker.stderr(Stdio::null()).spawn().unwrap());
+    let create = ["create", "k", "--tenant", "acme", "--wait", "-o", "json"];
+    assert_eq!(json(&printed(server.http(), &admin, &create))["response"]["value"], 1, "the certificate is no secret");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use operond_server::auth::{FirstKeyError, Keys};
 use tracing::warn;
 
+use crate::serve::{folder, has_folder};
 use crate::store::Address;
 
 /// Makes the first key of a store that has none, and says where it is; `None` where there are keys.
@@ -43,13 +44,36 @@ pub(crate) async fn make(keys: &Keys, store: &Address, said: Option<PathBuf>) ->
         // It may have become good all the same.
         (Err(error @ FirstKeyError::Store(_)), Some(written)) => Err(error)
             .with_context(|| format!("should the store have taken the first key, it is {}", written.display())),
-        (Err(error), _) if is_taken(&error) => bail!(
-            "the first key of {store} was to be written to {}, but that exists, and may have the key of another store: \
-             move it away, or say with --admin-key-file FILE where else to write the key; nothing was stored",
-            path.display()
-        ),
-        (Err(error), _) => Err(error).with_context(|| format!("the first key was to be written to {}", path.display())),
+        (Err(error), _) if is_taken(&error) => bail!("{}; nothing was stored", taken(store, &path)),
+        (Err(error), _) => Err(error).with_context(|| no_place(&path)),
     }
+}
+
+/// Refuses where [`make`] would, as far as that can be said while the store is not open.
+///
+/// # Errors
+/// The store is not there yet, and there is no place for its first key.
+pub(crate) fn rehearse(store: &Address, said: Option<&Path>) -> Result<()> {
+    let Address::Sqlite(file) = store else { return Ok(()) };
+    let Some(path) = said.map(Path::to_owned).or_else(|| beside(store)).filter(|_| !file.exists()) else {
+        return Ok(());
+    };
+    if path.symlink_metadata().is_ok() {
+        bail!(taken(store, &path));
+    }
+    has_folder(&path).with_context(|| no_place(&path))
+}
+
+fn taken(store: &Address, path: &Path) -> String {
+    format!(
+        "the first key of {store} was to be written to {}, but that exists, and may have the key of another store: move \
+         it away, or say with --admin-key-file FILE where else to write the key",
+        path.display()
+    )
+}
+
+fn no_place(path: &Path) -> String {
+    format!("the first key was to be written to {}", path.display())
 }
 
 /// Makes it, unless there is one. What is in its place may have come from another server of this store: then the store
@@ -131,10 +155,6 @@ fn warn_of(left: &Path) {
         "a start that was cut off has left {left}: this store's first key, or one that is good for nothing; \
          `operond whoami --token @{left}` tells; rename it, or remove it"
     );
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// How a name ends until its key is good.

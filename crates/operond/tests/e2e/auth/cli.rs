@@ -113,6 +113,8 @@ fn who_is_not_known_or_may_not_is_told_what_to_do() {
         for arguments in [&["list"][..], &["create", "k"], &["whoami"], &["wait", "op1"], &["watch", "op1"]] {
             let output = call(token, arguments);
             assert!(stderr(&output).contains("\n  --token (or OPEROND_TOKEN) says who you are"), "{output:?}");
+            // Who has sent one has it from somewhere else.
+            assert_eq!(stderr(&output).contains("the first key is in the file"), token.is_empty(), "{output:?}");
             refused(&output, 1, says);
         }
         let exec = ["worker", "exec", "--kind", "k", "--", "true"];
@@ -151,7 +153,21 @@ fn a_token_is_taken_from_the_command_line_a_file_or_the_environment() {
     printed(server.http(), &admin, &["whoami"]);
     printed(server.http(), &at, &["whoami"]);
     refused(&operond(server.http(), "@/nowhere/key", &["whoami"]), 1, "cannot read the token in /nowhere/key");
-    refused(&operond(server.http(), "", &["whoami", "--token", ""]), 2, "the token is empty");
+    refused(&operond(server.http(), "", &["whoami", "--token", ""]), 2, "--token is empty: ");
+    let mut empty = client(server.http(), "", &["whoami"]);
+    refused(&empty.env("OPEROND_TOKEN", " ").output().unwrap(), 2, "OPEROND_TOKEN is empty: ");
+    let nothing = tempfile::NamedTempFile::new().unwrap();
+    let at_nothing = format!("@{}", nothing.path().display());
+    let says = format!("the file {} that --token names is empty", nothing.path().display());
+    refused(&operond(server.http(), "", &["whoami", "--token", &at_nothing]), 2, &says);
+    // A file that is named without the sign; nobody is asked who would only say that this is no key.
+    let name = file.path().file_name().unwrap().to_str().unwrap();
+    let mut named = client("http://127.0.0.1:1", "", &["whoami", "--token", name]);
+    let named = named.current_dir(file.path().parent().unwrap()).output().unwrap();
+    refused(&named, 2, &format!("did you mean --token @{name}?"));
+    let path = file.path().to_str().unwrap();
+    let says = format!("did you mean OPEROND_TOKEN @{path}?");
+    refused(&operond("http://127.0.0.1:1", path, &["whoami"]), 2, &says);
     refused(&operond(server.http(), "opk_a\u{7}b", &["whoami"]), 2, "characters that no token has");
     let help = operond(server.http(), &admin, &["whoami", "--help"]);
     assert!(!String::from_utf8_lossy(&help.stdout).contains(secret_of(&admin)), "{help:?}");

@@ -426,6 +426,10 @@ pub(crate) struct RevokeKey {
     /// sent; others on this machine can read a command line, but not a file that is yours alone
     #[arg(required = true, value_name = "ID|KEY|@FILE")]
     pub(crate) keys: Vec<Secret>,
+    /// Even where no key of an admin of all tenants and kinds would be good any more; it is this command that looks, by
+    /// listing the keys before, and not the server
+    #[arg(long)]
+    pub(crate) last: bool,
     #[command(flatten)]
     pub(crate) server: Server,
 }

@@ -81,14 +81,20 @@ fn standing(key: &Key, now: SystemTime) -> String {
     let used = key.last_used_at.as_ref().map_or_else(|| "never used".into(), |used| format!("used {used}"));
     match (&key.revoked_at, &key.expires_at) {
         (Some(at), _) => format!("revoked {at}"),
-        (None, Some(end)) if SystemTime::try_from(*end).is_ok_and(|end| end <= now) => format!("expired {end}"),
+        (None, Some(end)) if !is_good(key, now) => format!("expired {end}"),
         (None, Some(end)) => format!("until {end}, {used}"),
         (None, None) => used,
     }
 }
 
+/// Whether it is neither revoked nor expired.
+pub(super) fn is_good(key: &Key, now: SystemTime) -> bool {
+    let expired = |end| SystemTime::try_from(end).is_ok_and(|end| end <= now);
+    key.revoked_at.is_none() && !key.expires_at.is_some_and(expired)
+}
+
 #[expect(clippy::disallowed_methods, reason = "credentials expire by the calendar")]
-fn now() -> SystemTime {
+pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }
 

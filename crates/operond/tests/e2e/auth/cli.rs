@@ -74,7 +74,7 @@ fn a_key_is_revoked_by_itself_or_its_file_and_its_secret_is_neither_said_nor_sen
     }
     // One of them is wrong: none is revoked.
     refused(&operond(server.http(), &admin, &["keys", "revoke", &admin, "shop"]), 2, "`operond keys list`");
-    let away = operond("http://127.0.0.1:1", &admin, &["keys", "revoke", &one]);
+    let away = operond("http://127.0.0.1:1", &admin, &["keys", "revoke", "--last", &one]);
     assert!(!stderr(&away).contains(secret_of(&one)) && stderr(&away).contains(id_of(&one)), "{away:?}");
     let log = server.said().1;
     assert!(!log.contains(secret_of(&one)) && !log.contains(secret_of(&other)), "the server was told a key");

@@ -155,7 +155,10 @@ fn where_every_key_is_lost_a_start_that_asks_nobody_makes_one() {
     let store = sqlite(folder.path());
     let mut server = Asking::on(&store, &[]);
     let lost = server.admin();
-    printed(server.http(), &lost, &["keys", "revoke", asking::id_of(&lost)]);
+    let kept = operond(server.http(), &lost, &["keys", "revoke", asking::id_of(&lost)]);
+    let said = String::from_utf8_lossy(&kept.stderr);
+    assert!(kept.status.code() == Some(1) && said.contains("say --last; nothing was revoked"), "{said}");
+    printed(server.http(), &lost, &["keys", "revoke", "--last", asking::id_of(&lost)]);
     assert!(!operond(server.http(), &lost, &["whoami"]).status.success());
     server.stop();
 

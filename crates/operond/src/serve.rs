@@ -93,7 +93,11 @@ fn audit(path: &Path) -> Result<Audit> {
         return Ok(Audit::to(std::io::stdout())?);
     }
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    Ok(Audit::to(file.with_context(|| format!("cannot open the audit log {}", path.display()))?)?)
+    Ok(Audit::to(file.with_context(|| cannot_audit(path))?)?)
+}
+
+fn cannot_audit(path: &Path) -> String {
+    format!("cannot open the audit log {}", path.display())
 }
 
 /// Reads all that [`serve`] reads before it opens anything.
@@ -103,7 +107,27 @@ pub(crate) async fn rehearse(args: &args::Serve, rules: &Rules) -> Result<()> {
     let certificates = certificates(args)?.map(Reloading::load).transpose()?;
     listens(args, certificates.as_ref())?;
     settings(&args.faces, args.advertise.as_deref().unwrap_or("localhost"))?;
-    Ok(())
+    if let Some(path) = args.audit_log.as_deref().filter(|path| *path != Path::new("-")) {
+        has_folder(path).with_context(|| cannot_audit(path))?;
+    }
+    if let Address::Sqlite(path) = &args.store {
+        has_folder(path).with_context(|| format!("cannot open the store {}", path.display()))?;
+    }
+    if args.insecure_no_auth { Ok(()) } else { admin_key::rehearse(&args.store, args.admin_key_file.as_deref()) }
+}
+
+/// Whether a file could be there.
+pub(crate) fn has_folder(path: &Path) -> Result<()> {
+    let folder = folder(path);
+    match folder.is_dir() {
+        true => Ok(()),
+        false => bail!("there is no folder {}: make it first", folder.display()),
+    }
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Refuses rules that could never come to anything.
@@ -146,7 +170,24 @@ fn listens(args: &args::Serve, certificates: Option<&Reloading>) -> Result<Vec<L
     listens.extend(worker.map(|listen| Listen { planes: Planes::WORKER, ..listen }));
     listens.extend(admin.map(|listen| Listen { planes: Planes::ADMIN.and(Planes::REFLECTION), ..listen }));
     listens.iter().try_for_each(|listen| check(listen, args))?;
+    let addresses: Vec<SocketAddr> = listens.iter().map(|listen| listen.address).collect();
+    apart(&addresses)?;
     Ok(listens)
+}
+
+/// Refuses addresses that cannot be listened on together.
+fn apart(addresses: &[SocketAddr]) -> Result<()> {
+    for (index, one) in addresses.iter().enumerate() {
+        let all = |address: &SocketAddr| address.ip().is_unspecified();
+        let meets = |other: &&SocketAddr| {
+            let is_same = one.ip() == other.ip() || one.is_ipv4() == other.is_ipv4() && (all(one) || all(other));
+            one.port() != 0 && one.port() == other.port() && is_same
+        };
+        if let Some(other) = addresses[..index].iter().find(meets) {
+            bail!("cannot listen on {one} and on {other} at once: each of the listeners needs a port of its own");
+        }
+    }
+    Ok(())
 }
 
 /// The files of TLS listeners, if there are any.
@@ -262,4 +303,25 @@ fn host(address: &str) -> &str {
 #[expect(clippy::disallowed_methods, reason = "certificates are judged by the calendar")]
 fn now() -> std::time::SystemTime {
     std::time::SystemTime::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_need_addresses_of_their_own() {
+        let check = |one: &str, other: &str, good: bool| {
+            let addresses = [one, other].map(|address| address.parse().unwrap());
+            assert_eq!(apart(&addresses).is_ok(), good, "{one} {other}");
+            assert_eq!(apart(&[addresses[1], addresses[0]]).is_ok(), good, "{other} {one}");
+        };
+        check("127.0.0.1:7467", "127.0.0.1:7467", false);
+        check("0.0.0.0:7467", "127.0.0.1:7467", false);
+        check("[::]:7467", "[::1]:7467", false);
+        check("127.0.0.1:7467", "127.0.0.1:7468", true);
+        check("127.0.0.1:7467", "127.0.0.2:7467", true);
+        check("127.0.0.1:7467", "[::]:7467", true);
+        check("127.0.0.1:0", "127.0.0.1:0", true);
+    }
 }

@@ -192,11 +192,13 @@ fn decoded(text: &str) -> Result<String, String> {
 /// The URL of a database without its password, and without its parameters, which may hold one.
 #[must_use]
 pub fn without_password(url: &str) -> String {
-    let (address, _parameters) = url.split_once('?').unwrap_or((url, ""));
-    let Some((scheme, rest)) = address.split_once("://") else { return "postgres://…".into() };
-    match rest.rsplit_once('@') {
-        Some((who, place)) => format!("{scheme}://{}@{place}", who.split(':').next().unwrap_or_default()),
-        None => address.into(),
+    let Some((scheme, rest)) = url.split_once("://") else { return "postgres://…".into() };
+    // The last one first: whatever is before it may be part of a password, a question mark too.
+    let (who, place) = rest.rsplit_once('@').map_or((None, rest), |(who, place)| (Some(who), place));
+    let (place, _parameters) = place.split_once('?').unwrap_or((place, ""));
+    match who {
+        Some(who) => format!("{scheme}://{}@{place}", who.split(':').next().unwrap_or_default()),
+        None => format!("{scheme}://{place}"),
     }
 }
 
@@ -252,6 +254,15 @@ mod tests {
             let error = parse(url).err().unwrap();
             assert!(!error.replace("nonsense", "").contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_before_the_last_at_sign_may_be_the_password() {
+        for password in ["secret", "pa?ss", "pa@ss", "pa:ss", "pa?ss@pass?", "pa/ss", "pa://ss"] {
+            let shown = without_password(&format!("postgres://u:{password}@h:1,i/db?sslmode=disable&password=secret"));
+            assert_eq!(shown, "postgres://u@h:1,i/db", "{password}");
+        }
+        assert_eq!(without_password("postgres://h/db?user=u&password=secret"), "postgres://h/db");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use operond_core::limits::WAIT_MAX;
 use operond_server::auth::{Limits, Rate, Role};
 
 use crate::exec::args::Exec;
@@ -421,9 +422,14 @@ pub(crate) struct ListKeys {
 
 #[derive(Debug, Args)]
 pub(crate) struct RevokeKey {
-    /// Which keys, by their ids: what stands between opk_ and the next _ in a key
-    #[arg(required = true, value_name = "ID")]
-    pub(crate) ids: Vec<String>,
+    /// Which keys: their ids, as `operond keys list` shows them, or whole keys, or @FILE with one in it. Only the id is
+    /// sent; others on this machine can read a command line, but not a file that is yours alone
+    #[arg(required = true, value_name = "ID|KEY|@FILE")]
+    pub(crate) keys: Vec<Secret>,
+    /// Even where no key of an admin of all tenants and kinds would be good any more; it is this command that looks, by
+    /// listing the keys before, and not the server
+    #[arg(long)]
+    pub(crate) last: bool,
     #[command(flatten)]
     pub(crate) server: Server,
 }
@@ -567,7 +573,7 @@ impl FromStr for ListenAt {
 pub(crate) struct Faces {
     /// Hold each Get of an unfinished operation for its next change, so long at most (up to 60s): clients that poll
     /// learn of it at once
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", hide_default_value = true)]
+    #[arg(long, value_name = "TIME", value_parser = held_get, default_value = "0s", hide_default_value = true)]
     pub(crate) held_get: Duration,
     /// What stands before the id in lists of google.longrunning that are asked for by no name: `operations`, or
     /// PARENT/operations
@@ -586,6 +592,13 @@ fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("it must be NAME=VALUE".to_owned()),
+    }
+}
+
+fn held_get(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        held if held <= WAIT_MAX => Ok(held),
+        _ => Err(format!("a Get is held for {WAIT_MAX:?} at most")),
     }
 }
 
@@ -687,6 +700,24 @@ mod tests {
         assert!(parse(&["worker", "exec", "--kind", "a"]).is_err());
         assert!(parse(&["worker", "exec", "--", "sh"]).is_err());
         assert!(parse(&["worker", "exec", "--kind", "a", "--concurrency", "0", "--", "sh"]).is_err());
+    }
+
+    #[test]
+    fn a_get_is_held_for_a_minute_at_most() {
+        for (line, held) in [("0s", Some(0)), ("60s", Some(60)), ("1m", Some(60)), ("60001ms", None), ("2m", None)] {
+            for command in [&["serve", "--store", "sqlite:x"][..], &["dev"]] {
+                let faces = match parse(&[command, &["--held-get", line]].concat()) {
+                    Ok(Command::Serve(serve)) => Ok(serve.faces),
+                    Ok(Command::Dev(dev)) => Ok(dev.faces),
+                    Ok(other) => panic!("{other:?}"),
+                    Err(said) => Err(said),
+                };
+                match (faces, held) {
+                    (Ok(faces), held) => assert_eq!(Some(faces.held_get.as_secs()), held, "{line}"),
+                    (Err(said), held) => assert!(held.is_none() && said.contains("60s at most"), "{said}"),
+                }
+            }
+        }
     }
 
     #[test]

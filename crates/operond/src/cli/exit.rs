@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use operond_client::{Code, Error, Operation, State};
 
+use super::text;
+
 /// An exit code; the numbers are part of the command line's contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -82,32 +84,69 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// A server that was asked did not answer; why is in the [`Error`] beneath.
+#[derive(Debug)]
+pub(crate) struct NoAnswer {
+    pub(crate) endpoint: String,
+}
+
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no answer from {}", self.endpoint)
+    }
+}
+
 /// What to do about an error, where that is not plain from the error itself.
-pub(crate) fn advice(error: &anyhow::Error) -> Option<&'static str> {
-    match error.downcast_ref::<Error>()? {
-        Error::Unreachable { reason: None, message, .. } if message.contains("UnknownIssuer") => {
-            Some("--ca FILE names an authority to trust; `operond dev` keeps its own in operond-data/ca.pem")
+pub(crate) fn advice(error: &anyhow::Error) -> Option<String> {
+    let asked = error.downcast_ref::<NoAnswer>().map_or("", |asked| &asked.endpoint);
+    let advice = match error.downcast_ref::<Error>()? {
+        Error::Unreachable { reason: None, message, .. } => return Some(to_reach(asked, message)),
+        Error::Rejected(rejection) if rejection.code == Code::Unauthenticated => {
+            match rejection.message.contains(NONE_SENT) {
+                true => {
+                    "--token (or OPEROND_TOKEN) says who you are; the first key is in the file that `operond serve` named"
+                }
+                false => "--token (or OPEROND_TOKEN) says who you are",
+            }
+        }
+        Error::Rejected(rejection) if rejection.code == Code::PermissionDenied => {
+            "`operond whoami` says who you are and what you may do; an admin can make a key that may do more"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+/// What to do where no server has answered at `endpoint`, for the reason that is said.
+fn to_reach(endpoint: &str, message: &str) -> String {
+    let has = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    let other = |scheme: &str| text::escape(&format!("{scheme}{}", endpoint.split_once("://").unwrap_or_default().1));
+    let advice = match endpoint.starts_with("http://") {
+        // What a server sends that speaks TLS makes no sense here, if anything comes before it hangs up.
+        true if has(ENDED) || has(&["frame with invalid size"]) => {
+            return format!("the server may speak TLS: try {}", other("https://"));
+        }
+        false if has(&["InvalidContentType"]) => {
+            return format!("the server does not speak TLS there: use {}", other("http://"));
+        }
+        _ if has(&["UnknownIssuer"]) => {
+            "--ca FILE names an authority to trust; `operond dev` keeps its own in operond-data/ca.pem"
         }
         // Over TLS 1.3 a server refuses a certificate, or the lack of one, when the client takes itself for connected;
         // whether its reason is heard is a matter of luck.
-        Error::Unreachable { reason: None, message, .. } if ENDED.iter().any(|words| message.contains(words)) => {
-            Some("a server may ask for a certificate of an authority it knows: --cert FILE and --key FILE show yours")
+        _ if has(ENDED) => {
+            "a server may ask for a certificate of an authority it knows: --cert FILE and --key FILE show yours"
         }
-        Error::Unreachable { reason: None, .. } => {
-            Some("is the server running, and is --endpoint (or OPEROND_ENDPOINT) right? `operond dev` starts one")
-        }
-        Error::Rejected(rejection) if rejection.code == Code::Unauthenticated => {
-            Some("--token (or OPEROND_TOKEN) says who you are; the first key is in the file that `operond serve` named")
-        }
-        Error::Rejected(rejection) if rejection.code == Code::PermissionDenied => {
-            Some("`operond whoami` says who you are and what you may do; an admin can make a key that may do more")
-        }
-        _ => None,
-    }
+        _ => "is the server running, and is --endpoint (or OPEROND_ENDPOINT) right? `operond dev` starts one",
+    };
+    advice.to_owned()
 }
 
 /// What is said of a connection that was there.
 const ENDED: &[&str] = &["fatal alert", "connection closed", "reset by peer", "roken pipe"];
+
+/// What a server says of a call that came without a credential.
+const NONE_SENT: &str = "send an API key or a token";
 
 #[cfg(test)]
 mod tests {
@@ -156,14 +195,23 @@ mod tests {
 
     #[test]
     fn advice_is_given_only_where_it_helps() {
-        let advised = |message: &str, reason: Option<&str>| {
+        let advised = |endpoint: &str, message: &str, reason: Option<&str>| {
             let reason = reason.map(Into::into);
-            advice(&Error::Unreachable { reason, message: message.into(), retry_after: None }.into())
+            let error: anyhow::Error = Error::Unreachable { reason, message: message.into(), retry_after: None }.into();
+            advice(&error.context(NoAnswer { endpoint: endpoint.into() }))
         };
-        assert!(advised("connection refused", None).is_some_and(|text| text.contains("operond dev")));
-        assert!(advised("invalid peer certificate: UnknownIssuer", None).is_some_and(|text| text.contains("--ca")));
-        assert!(advised("received fatal alert: UnknownCA", None).is_some_and(|text| text.contains("--cert")));
-        assert!(advised("connection closed", None).is_some_and(|text| text.contains("--cert")));
-        assert_eq!(advised("too much at once", Some("OVERLOADED")), None);
+        let check = |endpoint, message, says: &str| {
+            let advised = advised(endpoint, message, None).unwrap();
+            assert!(advised.contains(says), "{endpoint} {message}: {advised}");
+        };
+        let (http, https) = ("http://h:1", "https://h:1");
+        check(http, "connection refused", "operond dev");
+        check(https, "invalid peer certificate: UnknownIssuer", "--ca");
+        check(https, "received fatal alert: UnknownCA", "--cert");
+        check(https, "connection closed", "--cert");
+        check(http, "connection closed", "may speak TLS: try https://h:1");
+        check(http, "connection error detected: frame with invalid size", "may speak TLS: try https://h:1");
+        check(https, "received corrupt message of type InvalidContentType", "does not speak TLS there: use http://h:1");
+        assert_eq!(advised(http, "too much at once", Some("OVERLOADED")), None);
     }
 }

@@ -1,8 +1,8 @@
-//! `keys create`, `keys list`, `keys revoke`, `whoami`.
+//! `keys create`, `keys list`, `whoami`.
 
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures::TryStreamExt;
 use operond_client::proto::{CreateKeyRequest, Key, Role as WireRole, WhoAmIResponse};
 use operond_server::auth::Role;
@@ -50,15 +50,6 @@ pub(super) async fn list(args: args::ListKeys) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-pub(super) async fn revoke(args: args::RevokeKey) -> Result<Exit> {
-    let client = connect(&args.server)?;
-    for id in &args.ids {
-        let key = client.revoke_key(id).await.with_context(|| format!("cannot revoke {}", text::escape(id)))?;
-        eprintln!("revoked key {} of {}", text::escape(&key.id), text::escape(&key.name));
-    }
-    Ok(Exit::Success)
-}
-
 pub(super) async fn who_am_i(args: args::WhoAmI) -> Result<Exit> {
     let me = connect(&args.server)?.who_am_i().await?;
     print(&shown(args.printing.output, &me)?)?;
@@ -90,14 +81,20 @@ fn standing(key: &Key, now: SystemTime) -> String {
     let used = key.last_used_at.as_ref().map_or_else(|| "never used".into(), |used| format!("used {used}"));
     match (&key.revoked_at, &key.expires_at) {
         (Some(at), _) => format!("revoked {at}"),
-        (None, Some(end)) if SystemTime::try_from(*end).is_ok_and(|end| end <= now) => format!("expired {end}"),
+        (None, Some(end)) if !is_good(key, now) => format!("expired {end}"),
         (None, Some(end)) => format!("until {end}, {used}"),
         (None, None) => used,
     }
 }
 
+/// Whether it is neither revoked nor expired.
+pub(super) fn is_good(key: &Key, now: SystemTime) -> bool {
+    let expired = |end| SystemTime::try_from(end).is_ok_and(|end| end <= now);
+    key.revoked_at.is_none() && !key.expires_at.is_some_and(expired)
+}
+
 #[expect(clippy::disallowed_methods, reason = "credentials expire by the calendar")]
-fn now() -> SystemTime {
+pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }
 

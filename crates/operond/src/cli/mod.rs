@@ -6,12 +6,13 @@ mod keys;
 mod kinds;
 mod meter;
 mod operations;
+mod revoke;
 mod text;
 mod types;
 mod wait;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::config::{self, Parsed, Settings};
 use crate::{copy, exec, migrate, serve};
 use args::Secret;
 use args::{Command, Config, Keys, Kinds, Migrate, Types, Worker};
-use exit::Exit;
+use exit::{Exit, NoAnswer, Usage};
 
 pub(crate) use text::{Listed, escape, listed};
 
@@ -50,7 +51,7 @@ pub(crate) async fn run(parsed: Parsed) -> Result<ExitCode> {
         Command::Kinds(Kinds::Set(args)) => asked(&args.server.clone(), kinds::set(args)).await,
         Command::Keys(Keys::Create(args)) => asked(&args.server.clone(), keys::create(args)).await,
         Command::Keys(Keys::List(args)) => asked(&args.server.clone(), keys::list(args)).await,
-        Command::Keys(Keys::Revoke(args)) => asked(&args.server.clone(), keys::revoke(args)).await,
+        Command::Keys(Keys::Revoke(args)) => asked(&args.server.clone(), revoke::revoke(args)).await,
         Command::Whoami(args) => asked(&args.server.clone(), keys::who_am_i(args)).await,
         Command::Create(args) => asked(&args.server.clone(), operations::create(args)).await,
         Command::Get(args) => asked(&args.server.clone(), operations::get(args)).await,
@@ -65,7 +66,7 @@ pub(crate) async fn run(parsed: Parsed) -> Result<ExitCode> {
 /// What came of asking a server; who does not reach it is told which one it was.
 async fn asked(server: &args::Server, command: impl Future<Output = Result<Exit>>) -> Result<ExitCode> {
     let exit = command.await.map_err(|error| match error.downcast_ref() {
-        Some(Error::Unreachable { .. }) => error.context(format!("no answer from {}", server.endpoint)),
+        Some(Error::Unreachable { .. }) => error.context(NoAnswer { endpoint: server.endpoint.clone() }),
         _ => error,
     })?;
     Ok(exit.into())
@@ -87,10 +88,29 @@ pub(crate) fn connect(server: &args::Server) -> Result<Client> {
     Ok(Client::connect(Options { ca_pem, identity_pem, token, patience, ..Options::new(&server.endpoint) })?)
 }
 
-/// The credential itself, or the one in the file that is named instead.
+/// The credential itself, or the one in the file that is named instead. What can be none is told here: a server could
+/// only say that it does not know it.
 fn token(Secret(said): &Secret) -> Result<Token> {
-    let Some(path) = said.strip_prefix('@') else { return Ok(Token::new(said)) };
-    Ok(Token::new(std::fs::read_to_string(path).with_context(|| format!("cannot read the token in {path}"))?))
+    let from = match std::env::var(TOKEN_VARIABLE) {
+        Ok(variable) if variable == *said => TOKEN_VARIABLE,
+        _ => "--token",
+    };
+    if let Some(path) = said.strip_prefix('@') {
+        let shown = escape(path);
+        let token = std::fs::read_to_string(path).with_context(|| format!("cannot read the token in {shown}"))?;
+        return match token.trim() {
+            "" => Err(Usage(format!("the file {shown} that {from} names is empty: no token is in it")).into()),
+            token => Ok(Token::new(token)),
+        };
+    }
+    if said.trim().is_empty() {
+        return Err(Usage(format!("{from} is empty: say a token, or @FILE with one in it, or leave it out")).into());
+    }
+    if Path::new(said).is_file() {
+        let said = escape(said);
+        return Err(Usage(format!("{from} says {said}, which is a file here: did you mean {from} @{said}?")).into());
+    }
+    Ok(Token::new(said))
 }
 
 /// Prints to stdout, which may be a pipe that nobody reads any more.
@@ -101,5 +121,7 @@ fn print(text: &str) -> Result<()> {
     Ok(())
 }
 
+/// Says who calls, where `--token` does not.
+const TOKEN_VARIABLE: &str = "OPEROND_TOKEN";
 /// How long a call is tried before a person is told that the server is away: long enough for a restart.
 const PATIENCE: Duration = Duration::from_secs(3);

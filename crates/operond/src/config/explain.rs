@@ -15,7 +15,10 @@ use crate::store::Address;
 /// Reads everything that `serve` would, and opens nothing: neither the store nor an address.
 pub(crate) async fn check(args: &args::Serve, rules: &Rules) -> Result<ExitCode> {
     serve::rehearse(args, rules).await?;
-    eprintln!("the settings can be served");
+    eprintln!("the settings can be served; not looked at: what is in the store, and whether the addresses are free");
+    if matches!(args.store, Address::Postgres(_)) && args.admin_key_file.is_none() && !args.insecure_no_auth {
+        eprintln!("should this database have no keys yet, the first start needs --admin-key-file as well");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

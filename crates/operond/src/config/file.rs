@@ -28,8 +28,12 @@ impl File {
 
     fn parse(path: &Path, text: &str) -> Result<Self, String> {
         let shown = path.display();
-        let mut flags: Table =
-            text.parse().map_err(|error: toml::de::Error| format!("{shown}: this is not TOML: {error}"))?;
+        // Not the line itself: it may be the one with a password in it.
+        let wrong = |error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            format!("{shown}: line {}: this is not TOML: {}", before.matches('\n').count() + 1, error.message())
+        };
+        let mut flags: Table = text.parse().map_err(wrong)?;
         let rules = Rules::take(&mut flags).map_err(|problem| format!("{shown}: {problem}"))?;
         Ok(Self { path: path.to_owned(), flags, rules })
     }

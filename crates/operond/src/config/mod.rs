@@ -6,6 +6,7 @@
 
 mod explain;
 mod file;
+mod hidden;
 mod rules;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ pub(crate) use explain::{check, explain};
 pub(crate) use rules::Rules;
 
 use file::File;
+use hidden::hide;
 
 /// What is to be done, and where each setting comes from.
 pub(crate) struct Parsed {
@@ -38,29 +40,34 @@ pub(crate) struct Settings {
 /// Reads the command line, and the file that it or the environment names.
 ///
 /// # Errors
-/// What is wrong with either, as clap says it, and in which of the two.
+/// What is wrong with either, as clap says it but without passwords, and in which of the two.
 pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, clap::Error> {
     let line: Vec<OsString> = line.into_iter().collect();
+    let store = std::env::var_os(STORE_VARIABLE);
+    read(&line).map_err(|error| hide(error, line.iter().chain(&store).map(OsString::as_os_str)))
+}
+
+fn read(line: &[OsString]) -> Result<Parsed, clap::Error> {
     let mut command = Cli::command();
-    let Some(words) = words_of_serve(&line) else {
+    let Some(words) = words_of_serve(line) else {
         let cli = Cli::from_arg_matches(&command.try_get_matches_from_mut(line)?)?;
         return Ok(Parsed { cli, settings: None });
     };
     // What is missing here may be in the file.
-    let given = command.clone().ignore_errors(true).get_matches_from(&line);
+    let given = command.clone().ignore_errors(true).get_matches_from(line);
     let given = innermost(&given).clone();
     let file = given.try_get_one::<PathBuf>("config").ok().flatten().map(|path| File::read(path)).transpose();
     let file = file.map_err(|problem| command.error(clap::error::ErrorKind::ValueValidation, problem))?;
-    let mut whole = line;
+    let mut whole = line.to_vec();
     if let Some(file) = &file {
         let serve = command.find_subcommand("serve").expect("there is such a command").clone();
         let arguments = file.arguments(&serve, |setting| is_given(&given, setting));
         let arguments = arguments.map_err(|problem| command.error(clap::error::ErrorKind::ValueValidation, problem))?;
         // Alone first: what is wrong with one of them is wrong in the file.
-        try_alone(&serve, file, &arguments)?;
+        try_alone(&serve, file, &arguments).map_err(|error| hide(error, arguments.iter().map(OsString::as_os_str)))?;
         whole.splice(words..words, arguments);
     }
-    let matches = command.try_get_matches_from_mut(whole)?;
+    let matches = command.try_get_matches_from_mut(&whole)?;
     let cli = Cli::from_arg_matches(&matches)?;
     Ok(Parsed { cli, settings: Some(Settings { matches: innermost(&matches).clone(), given, file }) })
 }
@@ -103,6 +110,9 @@ fn try_alone(serve: &Command, file: &File, arguments: &[OsString]) -> Result<(),
         _ => Ok(()),
     }
 }
+
+/// Says a store, perhaps with its password.
+const STORE_VARIABLE: &str = "OPEROND_STORE";
 
 #[cfg(test)]
 mod tests {
@@ -154,6 +164,23 @@ mod tests {
         for (text, expected) in cases {
             let said = with(text, &[]).unwrap_err();
             assert!(said.contains(expected) && said.contains(".tmp"), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn no_password_in_the_file_is_said_whatever_is_wrong_with_it() {
+        for text in [
+            "store = \"postgress://u:secret@h/db\"",
+            "store = \"postgress://u:sec?ret@h/db?password=secret\"",
+            "store = [\"postgres://u:secret@h/db\"]",
+            "store = postgres://u:secret@h/db",
+            "store = \"postgres://u:secret@h/db",
+            "store = 'postgres://u:secret@h/db'\nstore = 'postgres://u:secret@h/db'",
+            "stores = \"postgres://u:secret@h/db\"",
+            "listen = \"postgres://u:secret@h/db\"",
+        ] {
+            let said = with(text, &[]).unwrap_err();
+            assert!(!said.contains("ret@") && !said.contains("=secret") && said.contains(".tmp"), "{text}: {said}");
         }
     }
 

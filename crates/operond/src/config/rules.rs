@@ -32,12 +32,22 @@ impl Rules {
             own.extend(file.remove_entry(name));
         }
         let tables: Tables = own.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
-        let issuers: Result<_, String> = tables.issuers.into_iter().map(IssuerTable::issuer).collect();
-        let certificates = tables.certificates.into_iter().map(CertificateTable::rule);
+        let issuers = tables.issuers.into_iter().map(|table| {
+            let name = table.issuer.clone();
+            table.issuer().map_err(|problem| format!("issuer {name:?}: {problem}"))
+        });
+        let certificates = tables.certificates.into_iter().map(|table| {
+            let name = table.name.clone();
+            table.rule().map_err(|problem| format!("certificate {name:?}: {problem}"))
+        });
+        let tenants = tables.tenants.into_iter().map(|(name, table)| {
+            let limits = table.limits().map_err(|problem| format!("tenant {name:?}: {problem}"))?;
+            Ok((parse_tenant(&name)?, limits))
+        });
+        let issuers = issuers.collect::<Result<_, String>>()?;
         let certificates: Vec<_> = certificates.collect::<Result<_, String>>()?;
-        let tenants = tables.tenants.into_iter().map(|(name, limits)| Ok((parse_tenant(&name)?, limits.limits()?)));
         Ok(Self {
-            issuers: issuers?,
+            issuers,
             certificates: (!certificates.is_empty()).then(|| Certificates::new(certificates)),
             tenants: tenants.collect::<Result<_, String>>()?,
         })
@@ -70,8 +80,7 @@ struct IssuerTable {
     principal_claim: Option<String>,
     tenant: Option<String>,
     tenant_claim: Option<String>,
-    #[serde(default)]
-    roles: Vec<String>,
+    roles: Option<Vec<String>>,
     roles_claim: Option<String>,
     #[serde(default)]
     roles_of: BTreeMap<String, String>,
@@ -103,25 +112,25 @@ impl IssuerTable {
         let tenant = match (&self.tenant, &self.tenant_claim) {
             (Some(name), None) => whose(name)?.map_or(TenantFrom::All, TenantFrom::Fixed),
             (None, Some(claim)) => TenantFrom::Claim(parse("tenant-claim", claim)?),
-            _ => return Err(format!("issuer {:?} needs either tenant or tenant-claim", self.issuer)),
+            _ => return Err("it needs either tenant or tenant-claim".into()),
         };
         let jwks = match (self.jwks_url, self.jwks_file) {
             (Some(url), None) => Some(JwksSource::Url(url)),
             (None, Some(path)) => Some(JwksSource::File(path)),
             (None, None) => None,
-            _ => return Err(format!("issuer {:?} has both jwks-url and jwks-file", self.issuer)),
+            _ => return Err("it has both jwks-url and jwks-file".into()),
         };
         let kinds = match (&self.kinds, &self.kinds_claim) {
             (Some(kinds), None) => Some(KindsFrom::Fixed(parse_kinds(kinds)?)),
             (None, Some(claim)) => Some(KindsFrom::Claim(parse("kinds-claim", claim)?)),
             (None, None) => None,
-            _ => return Err(format!("issuer {:?} has both kinds and kinds-claim", self.issuer)),
+            _ => return Err("it has both kinds and kinds-claim".into()),
         };
         let named = |(value, role): (String, String)| Ok((value, parse::<Role>("roles-of", &role)?));
         let roles = RolesFrom {
             claim: self.roles_claim.map(|claim| parse("roles-claim", &claim)).transpose()?,
             map: self.roles_of.into_iter().map(named).collect::<Result<_, String>>()?,
-            fixed: parse_roles(&self.roles)?,
+            fixed: self.roles.map(|roles| parse_roles(&roles)).transpose()?.unwrap_or_default(),
         };
         let mut issuer = Issuer { jwks, kinds, roles, ca: self.ca, ..Issuer::new(self.issuer, self.audiences, tenant) };
         if let Some(claim) = &self.principal_claim {
@@ -152,6 +161,9 @@ impl CertificateTable {
 impl TenantTable {
     fn limits(self) -> Result<TenantLimits, String> {
         let rate = self.creates_per_second.map(|count| parse::<Rate>("creates-per-second", &count.to_string()));
+        if self.active_operations == Some(0) {
+            return Err("active-operations 0: it must be 1 or more; leave it out for what all tenants may".into());
+        }
         Ok(TenantLimits { creates_per_second: rate.transpose()?, active_operations: self.active_operations })
     }
 }
@@ -166,10 +178,16 @@ fn parse_tenant(name: &str) -> Result<Tenant, String> {
 }
 
 fn parse_kinds(kinds: &[String]) -> Result<Arc<[Kind]>, String> {
+    if kinds.is_empty() {
+        return Err("kinds [] reach nothing: name some, or leave kinds out for all of them".into());
+    }
     kinds.iter().map(|kind| Kind::new(kind).map_err(|invalid| invalid.to_string())).collect()
 }
 
 fn parse_roles(roles: &[String]) -> Result<Roles, String> {
+    if roles.is_empty() {
+        return Err("roles [] may do nothing: name some of viewer, operator, producer, worker, admin".into());
+    }
     roles.iter().map(|role| parse::<Role>("roles", role)).collect()
 }
 
@@ -246,6 +264,11 @@ mod tests {
             (rule("tenant = \"t\"\nname = \"*\"").replacen("name = \"a.example\"\n", "", 1), "name"),
             ("[tenants.a]\ncreates-per-second = 0".to_owned(), "creates-per-second"),
             ("[tenants.a]\ncreates = 1".to_owned(), "creates"),
+            ("[tenants.a]\nactive-operations = 0".to_owned(), "tenant \"a\": active-operations 0: it must be"),
+            (issuer("tenant = \"t\"\nroles = []"), "roles [] may do nothing"),
+            (issuer("tenant = \"t\"\nkinds = []"), "issuer \"https://id.example\": kinds [] reach nothing"),
+            (rule("tenant = \"t\"\nkinds = []"), "certificate \"a.example\": kinds [] reach nothing"),
+            (rule("tenant = \"t\"\nroles = []").replacen("roles = [\"worker\"]\n", "", 1), "roles [] may do nothing"),
         ];
         for (text, expected) in cases {
             let said = read(&text).unwrap_err();

@@ -37,7 +37,8 @@ pub(crate) struct Exec {
 const PROTOCOL: &str = "\
 What the program gets, and what is made of it:
   stdin   the input as one line of JSON; nothing when the operation has none
-  env     OPEROND_OPERATION_ID, OPEROND_KIND, OPEROND_ATTEMPT
+  env     OPEROND_OPERATION_ID, OPEROND_KIND, OPEROND_ATTEMPT, and the worker's own, but for
+          OPEROND_TOKEN and OPEROND_KEY: a program that calls the server is given a key of its own
   stdout  lines {\"progress\":{\"done\":1,\"total\":3,\"unit\":\"pages\",\"message\":\"…\"}} and
           {\"metadata\":{…}} are reported; the last other line is the response: JSON as such,
           any other text as a string. Blank lines say nothing

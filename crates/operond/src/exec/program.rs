@@ -43,11 +43,14 @@ impl Program {
     }
 
     /// How it is started for `assignment`: in a process group of its own, so that a signal reaches
-    /// what it starts in turn, and Ctrl-C at this worker does not.
+    /// what it starts in turn, and Ctrl-C at this worker does not. It does not get the worker's own credentials: what it
+    /// is made to do may be chosen by whoever creates operations.
     pub(super) fn command(&self, assignment: &Assignment) -> Command {
         let mut command = Command::new(&self.path);
         command
             .args(&self.arguments)
+            .env_remove("OPEROND_TOKEN")
+            .env_remove("OPEROND_KEY")
             .env("OPEROND_OPERATION_ID", assignment.id())
             .env("OPEROND_KIND", &assignment.operation().kind)
             .env("OPEROND_ATTEMPT", assignment.attempt().to_string())

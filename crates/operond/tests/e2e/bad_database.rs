@@ -25,6 +25,37 @@ fn refused_with(store: &str, arguments: &[&str], words: &[&str]) {
 }
 
 #[test]
+fn a_password_in_a_url_that_is_wrong_is_not_repeated() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for scheme in ["postgress", "postgres"] {
+        for password in ["secret", "pa?secret"] {
+            let url = format!("{scheme}://u:{password}@h:port/db");
+            std::fs::write(file.path(), format!("store = {url:?}")).unwrap();
+            let config = ["serve", "--config", file.path().to_str().unwrap()];
+            let lines: [(&[&str], &str); 6] = [
+                (&["serve"], &url),
+                (&["migrate", "status"], &url),
+                (&["serve", "--store", &url], ""),
+                (&["migrate", "up", "--store", &url], ""),
+                (&["copy", "--from", &url, "--to", &url], ""),
+                (&config, ""),
+            ];
+            for (line, variable) in lines {
+                let mut command = command();
+                command.args(line).env_remove("OPEROND_STORE");
+                if !variable.is_empty() {
+                    command.env("OPEROND_STORE", variable);
+                }
+                let output = ended(&mut command);
+                let said = format!("{output:?}");
+                assert!(!output.status.success() && said.contains(scheme), "{line:?}: {said}");
+                assert!(!said.contains("secret") && !said.contains("pa?"), "{line:?} {variable}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_wrong_password_is_refused_and_not_repeated() {
     let hba = vec!["host all guarded 127.0.0.1/32 scram-sha-256".to_owned()];
     let cluster = Cluster::start(&Settings { hba, ..Settings::of(Kind::Fast) });

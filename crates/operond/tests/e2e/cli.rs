@@ -85,6 +85,9 @@ fn what_is_asked_for_wrongly_is_refused_before_anything_is_stored() {
     refused(&["get", "op1", "--endpoint", "http://127.0.0.1:1"], 5, "no answer from http://127.0.0.1:1: ");
     refused(&["get", "op1", "--endpoint", "127.0.0.1:1"], 2, "it must begin with http:// or https://");
     refused(&["get", "op1", "--endpoint", &format!("https://{}", server.tls)], 5, "--ca FILE");
+    let (tls, plain) = (format!("https://{}", server.tls), server.http.replace("http://", "https://"));
+    refused(&["get", "op1", "--endpoint", &tls.replace("https://", "http://")], 5, &format!("TLS: try {tls}\n"));
+    refused(&["get", "op1", "--endpoint", &plain], 5, &format!("not speak TLS there: use {}\n", server.http));
     assert_eq!(check(&server, &["list"], 0), "");
 }
 

@@ -10,6 +10,7 @@ mod bad_input;
 mod cancel;
 mod chaos;
 mod cli;
+mod config_check;
 mod copy;
 mod crash;
 mod exec;

@@ -106,7 +106,7 @@ impl<'a> Place<'a> {
         let authority = Authority::new("the authority of workers");
         let pair = authority.sign(&["localhost"]);
         for (name, text) in [
-            ("operond.toml", text),
+            ("operond.toml", &*text.replace("/var/log/operond", ".")),
             ("server.pem", &pair.certificate),
             ("server-key.pem", &pair.key),
             ("workers-ca.pem", &authority.pem()),

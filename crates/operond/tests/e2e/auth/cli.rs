@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::process::{Output, Stdio};
 
-use crate::auth::{Running, soon};
+use crate::auth::{Identity, Running, soon};
 use crate::support::Asking;
 use crate::support::asking::{client, create_key, id_of, operond, printed, secret_of};
 
@@ -58,6 +58,30 @@ fn a_revoked_key_is_good_for_nothing_and_is_seen_to_be() {
 }
 
 #[test]
+fn a_key_is_revoked_by_itself_or_its_file_and_its_secret_is_neither_said_nor_sent() {
+    let server = Asking::start(&[]);
+    let admin = server.admin();
+    let (one, other) = (server.key(&admin, "one", "acme", "viewer"), server.key(&admin, "two", "acme", "viewer"));
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "{other}").unwrap();
+    let at = format!("@{}", file.path().display());
+    for (named, key) in [(&one, &one), (&at, &other)] {
+        let mut revoke = client(server.http(), &admin, &["keys", "revoke", named]);
+        let revoked = revoke.env("OPEROND_LOG", "trace").output().unwrap();
+        assert!(revoked.status.success() && stderr(&revoked).contains(&format!("revoked key {}", id_of(key))));
+        assert!(!stderr(&revoked).contains(secret_of(key)), "{revoked:?}");
+        refused(&operond(server.http(), key, &["list"]), 1, "the API key was revoked");
+    }
+    // One of them is wrong: none is revoked.
+    refused(&operond(server.http(), &admin, &["keys", "revoke", &admin, "shop"]), 2, "`operond keys list`");
+    let away = operond("http://127.0.0.1:1", &admin, &["keys", "revoke", "--last", &one]);
+    assert!(!stderr(&away).contains(secret_of(&one)) && stderr(&away).contains(id_of(&one)), "{away:?}");
+    let log = server.said().1;
+    assert!(!log.contains(secret_of(&one)) && !log.contains(secret_of(&other)), "the server was told a key");
+    printed(server.http(), &admin, &["whoami"]);
+}
+
+#[test]
 fn a_key_expires() {
     let server = Asking::start(&[]);
     let admin = server.admin();
@@ -89,6 +113,8 @@ fn who_is_not_known_or_may_not_is_told_what_to_do() {
         for arguments in [&["list"][..], &["create", "k"], &["whoami"], &["wait", "op1"], &["watch", "op1"]] {
             let output = call(token, arguments);
             assert!(stderr(&output).contains("\n  --token (or OPEROND_TOKEN) says who you are"), "{output:?}");
+            // Who has sent one has it from somewhere else.
+            assert_eq!(stderr(&output).contains("the first key is in the file"), token.is_empty(), "{output:?}");
             refused(&output, 1, says);
         }
         let exec = ["worker", "exec", "--kind", "k", "--", "true"];
@@ -127,7 +153,21 @@ fn a_token_is_taken_from_the_command_line_a_file_or_the_environment() {
     printed(server.http(), &admin, &["whoami"]);
     printed(server.http(), &at, &["whoami"]);
     refused(&operond(server.http(), "@/nowhere/key", &["whoami"]), 1, "cannot read the token in /nowhere/key");
-    refused(&operond(server.http(), "", &["whoami", "--token", ""]), 2, "the token is empty");
+    refused(&operond(server.http(), "", &["whoami", "--token", ""]), 2, "--token is empty: ");
+    let mut empty = client(server.http(), "", &["whoami"]);
+    refused(&empty.env("OPEROND_TOKEN", " ").output().unwrap(), 2, "OPEROND_TOKEN is empty: ");
+    let nothing = tempfile::NamedTempFile::new().unwrap();
+    let at_nothing = format!("@{}", nothing.path().display());
+    let says = format!("the file {} that --token names is empty", nothing.path().display());
+    refused(&operond(server.http(), "", &["whoami", "--token", &at_nothing]), 2, &says);
+    // A file that is named without the sign; nobody is asked who would only say that this is no key.
+    let name = file.path().file_name().unwrap().to_str().unwrap();
+    let mut named = client("http://127.0.0.1:1", "", &["whoami", "--token", name]);
+    let named = named.current_dir(file.path().parent().unwrap()).output().unwrap();
+    refused(&named, 2, &format!("did you mean --token @{name}?"));
+    let path = file.path().to_str().unwrap();
+    let says = format!("did you mean OPEROND_TOKEN @{path}?");
+    refused(&operond("http://127.0.0.1:1", path, &["whoami"]), 2, &says);
     refused(&operond(server.http(), "opk_a\u{7}b", &["whoami"]), 2, "characters that no token has");
     let help = operond(server.http(), &admin, &["whoami", "--help"]);
     assert!(!String::from_utf8_lossy(&help.stdout).contains(secret_of(&admin)), "{help:?}");
@@ -173,6 +213,21 @@ fn a_worker_whose_key_is_revoked_ends_and_its_operation_goes_to_another() {
     assert_eq!(exec.0.wait().unwrap().code(), Some(1), "{said}");
     assert!(said.contains("error: the API key was revoked"), "{said}");
     soon("the lease lapses", || state() == "QUEUED");
+}
+
+#[test]
+fn a_worker_keeps_its_own_credentials_from_its_program() {
+    let identity = Identity::new();
+    let server = Asking::start(&[&["--tls-listen", "127.0.0.1:0"][..], &identity.arguments()].concat());
+    let admin = server.admin();
+    let script = "env | grep -c -e ^OPEROND_TOKEN= -e ^OPEROND_KEY= -e ^OPEROND_CERT=";
+    let exec = ["worker", "exec", "--kind", "k", "--ca", &identity.ca, "--", "sh", "-c", script];
+    let https = format!("https://localhost:{}", server.tls().rsplit(':').next().unwrap());
+    let mut worker = client(&https, &server.key(&admin, "worker", "acme", "worker"), &exec);
+    worker.env("OPEROND_CERT", &identity.certificate).env("OPEROND_KEY", &identity.key);
+    let _worker = Running(worker.stderr(Stdio::null()).spawn().unwrap());
+    let create = ["create", "k", "--tenant", "acme", "--wait", "-o", "json"];
+    assert_eq!(json(&printed(server.http(), &admin, &create))["response"]["value"], 1, "the certificate is no secret");
 }
 
 #[test]

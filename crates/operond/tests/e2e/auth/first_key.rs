@@ -61,13 +61,55 @@ fn a_key_that_is_sent_is_said_by_no_log_of_server_or_client_whatever_face_it_is_
 fn the_first_key_is_written_where_it_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("elsewhere.key");
-    // What a store that is gone has left.
-    fs::write(&file, "opk_old").unwrap();
     let server = Asking::on(&sqlite(folder.path()), &["--admin-key-file", file.to_str().unwrap()]);
     assert_eq!(server.admin_key_file.as_deref(), Some(&*file));
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     printed(server.http(), &server.admin(), &["keys", "list"]);
     assert_eq!(left(folder.path(), ".key"), ["elsewhere.key"]);
+}
+
+#[test]
+fn a_second_store_in_a_folder_does_not_take_the_place_of_the_first_ones_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Asking::on(&sqlite(folder.path()), &[]);
+    let admin = first.admin();
+    first.stop();
+
+    let store = format!("sqlite:{}", folder.path().join("second.db").display());
+    let notes = folder.path().join("notes.txt");
+    fs::write(&notes, "precious").unwrap();
+    let taken = first.admin_key_file.clone().unwrap();
+    for (taken, arguments) in [(&taken, &[][..]), (&notes, &["--admin-key-file", notes.to_str().unwrap()])] {
+        let before = fs::read_to_string(taken).unwrap();
+        let refused = Asking::started(&store, arguments).err().expect("its key has no place");
+        let said = refused.lines().find(|line| line.contains("error:")).unwrap_or_default();
+        for part in ["second.db", taken.to_str().unwrap(), "another store", "move it away", "--admin-key-file FILE"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert_eq!(fs::read_to_string(taken).unwrap(), before);
+        assert_eq!(left(folder.path(), ".new"), [""; 0]);
+    }
+    let file = folder.path().join("second.key");
+    let second = Asking::on(&store, &["--admin-key-file", file.to_str().unwrap()]);
+    assert_eq!(printed(second.http(), &second.admin(), &["keys", "list", "-o", "id"]).lines().count(), 1);
+    let first = Asking::on(&sqlite(folder.path()), &[]);
+    printed(first.http(), &admin, &["whoami"]);
+}
+
+#[test]
+fn a_key_that_a_start_has_not_put_into_its_place_is_told_by_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite(folder.path());
+    let mut first = Asking::on(&store, &[]);
+    first.stop();
+    let file = first.admin_key_file.as_ref().unwrap();
+    let left = file.with_file_name(format!("admin.key.{}.new", asking::id_of(&first.admin())));
+    fs::rename(file, &left).unwrap();
+
+    let second = Asking::on(&store, &[]);
+    let token = format!("@{}", left.display());
+    assert!(second.said().1.contains(&format!("`operond whoami --token {token}`")), "{}", second.said().1);
+    printed(second.http(), &token, &["whoami"]);
 }
 
 #[test]
@@ -113,7 +155,10 @@ fn where_every_key_is_lost_a_start_that_asks_nobody_makes_one() {
     let store = sqlite(folder.path());
     let mut server = Asking::on(&store, &[]);
     let lost = server.admin();
-    printed(server.http(), &lost, &["keys", "revoke", asking::id_of(&lost)]);
+    let kept = operond(server.http(), &lost, &["keys", "revoke", asking::id_of(&lost)]);
+    let said = String::from_utf8_lossy(&kept.stderr);
+    assert!(kept.status.code() == Some(1) && said.contains("say --last; nothing was revoked"), "{said}");
+    printed(server.http(), &lost, &["keys", "revoke", "--last", asking::id_of(&lost)]);
     assert!(!operond(server.http(), &lost, &["whoami"]).status.success());
     server.stop();
 

@@ -26,7 +26,7 @@ where
             Ok(()) => failing = false,
             Err(error) if failing => debug!(%error, "what another server stored can still not be read"),
             Err(error) => {
-                warn!(%error, "what another server stored cannot be read for now: defaults and types are old ones");
+                warn!(%error, "what another server stored cannot be read for now: keys, types and defaults of kinds are old ones");
                 failing = true;
             }
         }

@@ -147,6 +147,7 @@ mod tests {
                 }
             }
         }
+        println!("{read} were read, {refused} refused");
         assert!(read > inputs / 100 && refused > inputs / 100, "{read} were read, {refused} refused");
     }
 

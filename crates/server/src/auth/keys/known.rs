@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use operond_core::Timestamp;
 use operond_engine::{Engine, Error};
-use operond_store::Collection;
+use operond_store::{Collection, Document};
 
 use super::holder::{Holder, Key};
 use super::secret::{self, Hash};
 use crate::auth::identity::Identity;
 
 /// Everybody who has keys, by name and by the ids of their keys.
+#[derive(Default)]
 pub(crate) struct Known {
     holders: BTreeMap<Arc<str>, (Holder, u64)>,
     by_id: HashMap<String, Entry>,
@@ -56,15 +57,20 @@ impl Invalid {
 impl Known {
     /// Reads what is stored.
     pub(crate) async fn read(engine: &Engine) -> Result<Self, Error> {
-        let mut known = Self { holders: BTreeMap::new(), by_id: HashMap::new() };
-        for document in engine.documents(Collection::Keys).await? {
+        Self::default().with(engine.documents(Collection::Keys).await?)
+    }
+
+    /// The same, but for what these documents say.
+    pub(crate) fn with(&self, documents: Vec<Document>) -> Result<Self, Error> {
+        let mut holders = self.holders.clone();
+        for document in documents {
             let holder = Holder::decode(&document.name, &document.bytes).ok_or(Error::DataLoss)?;
-            for key in &holder.keys {
-                known.by_id.insert(key.id.clone(), Entry::of(&document.name, &holder, key));
-            }
-            known.holders.insert(document.name, (holder, document.version));
+            holders.insert(document.name, (holder, document.version));
         }
-        Ok(known)
+        let keys =
+            holders.iter().flat_map(|(name, (holder, _))| holder.keys.iter().map(move |key| (name, holder, key)));
+        let by_id = keys.map(|(name, holder, key)| (key.id.clone(), Entry::of(name, holder, key))).collect();
+        Ok(Self { holders, by_id })
     }
 
     /// Everybody, by name.
@@ -121,14 +127,15 @@ impl Known {
         }
     }
 
-    /// Holders with keys that were used so much later than is stored, as they are to be stored.
-    pub(super) fn moved_on(&self, step: Duration) -> Vec<(Holder, u64)> {
+    /// Holders with keys that were used so much later than is stored, as they are to be stored; `max` of them.
+    pub(super) fn moved_on(&self, step: Duration, max: usize) -> Vec<(Holder, u64)> {
         let later = |key: &Key| {
             let used = self.last_used(&key.id)?;
             key.last_used_at.is_none_or(|stored| stored.after(step) <= used).then_some(used)
         };
         let moved = self.holders.values().filter(|(holder, _)| holder.keys.iter().any(|key| later(key).is_some()));
         moved
+            .take(max)
             .map(|(holder, version)| {
                 let mut holder = holder.clone();
                 for key in &mut holder.keys {

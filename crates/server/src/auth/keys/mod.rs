@@ -5,6 +5,7 @@ mod known;
 mod secret;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ struct Shared {
     known: RwLock<Arc<Known>>,
     /// One change at a time; calls do not ask for it.
     changing: Mutex<()>,
+    /// Whether more may be stored than is known: a write has failed, and may have come to something all the same.
+    unsure: AtomicBool,
     /// A change goes on when its caller hangs up: else what is stored and what is known would differ.
     tracker: TaskTracker,
 }
@@ -66,9 +69,10 @@ impl Keys {
     pub async fn load(engine: Engine) -> Result<Self, Error> {
         let changed = engine.documents_changed(Collection::Keys);
         let known = RwLock::new(Arc::new(Known::read(&engine).await?));
-        let shared = Arc::new(Shared { engine, known, changing: Mutex::default(), tracker: TaskTracker::new() });
+        let (changing, unsure, tracker) = (Mutex::default(), AtomicBool::new(false), TaskTracker::new());
+        let shared = Arc::new(Shared { engine, known, changing, unsure, tracker });
         shared.tracker.spawn(follow(changed, Arc::downgrade(&shared), Shared::reload));
-        shared.tracker.spawn(note_uses(Arc::downgrade(&shared)));
+        shared.tracker.spawn(look_after(Arc::downgrade(&shared)));
         Ok(Self(shared))
     }
 
@@ -220,7 +224,7 @@ impl Shared {
             None => (Holder { name: new.name, scope: new.scope, roles: new.roles, keys: Vec::new() }, 0),
         };
         holder.add(key.clone(), now);
-        self.write(&holder, replaces).await?;
+        self.write(&[(holder.clone(), replaces)]).await?;
         Ok((holder, key))
     }
 
@@ -229,6 +233,7 @@ impl Shared {
         self.read_again().await?;
         let known = self.known();
         let Some((holder, version)) = known.holder_of(id) else {
+            let id = secret::without_secret(id);
             let message = format!("there is no key {}: `operond keys list` has those there are", quote(id));
             return Err(ApiError::new(Reason::NeverExisted, message).fact("key", id));
         };
@@ -238,20 +243,23 @@ impl Shared {
         key.revoked_at.get_or_insert_with(|| stamp(now()));
         let key = key.clone();
         if revoked {
-            self.write(&holder, version).await?;
+            self.write(&[(holder.clone(), version)]).await?;
         }
         Ok((holder, key))
     }
 
-    async fn write(&self, holder: &Holder, replaces: u64) -> Result<(), Error> {
-        let write = DocumentWrite {
+    /// Stores holders, each in the place of the version beside it: all or none. They are known here once they are stored.
+    async fn write(&self, holders: &[(Holder, u64)]) -> Result<(), Error> {
+        let write = |(holder, replaces): &(Holder, u64)| DocumentWrite {
             collection: Collection::Keys,
             name: holder.name.as_str().into(),
-            replaces,
+            replaces: *replaces,
             bytes: holder.encode().into(),
         };
-        self.engine.put_documents(vec![write]).await?;
-        self.read_again().await
+        self.unsure.store(true, Ordering::Relaxed);
+        let stored = self.engine.put_documents(holders.iter().map(write).collect()).await?;
+        self.know(self.known().with(stored)?);
+        Ok(())
     }
 
     async fn reload(self: Arc<Self>) -> Result<(), Error> {
@@ -260,38 +268,50 @@ impl Shared {
     }
 
     async fn read_again(&self) -> Result<(), Error> {
-        let known = Known::read(&self.engine).await?;
+        self.know(Known::read(&self.engine).await?);
+        Ok(())
+    }
+
+    fn know(&self, known: Known) {
         known.take_uses(&self.known());
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
-        Ok(())
+        self.unsure.store(false, Ordering::Relaxed);
     }
 
     fn known(&self) -> Arc<Known> {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Stores when keys were used last, where that has moved on enough.
-    async fn store_uses(&self) -> Result<(), Error> {
-        let _one_at_a_time = self.changing.lock().await;
-        for (holder, version) in self.known().moved_on(LAST_USE_STEP) {
-            match self.write(&holder, version).await {
-                // Another server has; this one does at its next turn.
-                Ok(()) | Err(Error::Stale(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
+    /// Makes sure of what is stored, and stores when keys were used last, where that has moved on enough.
+    async fn look_after(&self) -> Result<(), Error> {
+        // In parts: who changes a key does not wait for all of them.
+        while self.store_some_uses().await? {}
         Ok(())
+    }
+
+    /// Whether it has stored some.
+    async fn store_some_uses(&self) -> Result<bool, Error> {
+        let _one_at_a_time = self.changing.lock().await;
+        // Also behind a write that another server was faster with.
+        if self.unsure.load(Ordering::Relaxed) {
+            self.read_again().await?;
+        }
+        let moved = self.known().moved_on(LAST_USE_STEP, USES_WRITTEN_MAX);
+        if !moved.is_empty() {
+            self.write(&moved).await?;
+        }
+        Ok(!moved.is_empty())
     }
 }
 
-/// Stores now and then when keys were used last, until nobody holds the keys any more.
-async fn note_uses(keys: Weak<Shared>) {
-    let mut turns = interval(LAST_USE_TURN);
+/// Looks after the keys now and then, until nobody holds them any more.
+async fn look_after(keys: Weak<Shared>) {
+    let mut turns = interval(TURN);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
         let Some(keys) = keys.upgrade() else { return };
-        if let Err(error) = keys.store_uses().await {
+        if let Err(error) = keys.look_after().await {
             tracing::debug!(%error, "when keys were used last is stored later");
         }
     }
@@ -320,5 +340,155 @@ const KEY_NAMES_MAX: usize = 10_000;
 const LIFETIME_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10 * 365 * 24 * 60 * 60));
 /// How exactly it is stored when a key was used last: each time is a write.
 const LAST_USE_STEP: Duration = Duration::from_secs(10 * 60);
-/// How often that is looked at.
-const LAST_USE_TURN: Duration = Duration::from_secs(60);
+/// How often keys are looked after.
+const TURN: Duration = Duration::from_secs(60);
+/// How many holders are stored at a time with when their keys were used.
+const USES_WRITTEN_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex as Lock;
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use operond_core::OperationId;
+    use operond_engine::Options;
+    use operond_store::{
+        Answer, Applied, Batch, Count, CountQuery, Document, Error as StoreError, ListQuery, Lookup, MemoryStore, Page,
+        Properties, Stale, Store,
+    };
+
+    use super::*;
+    use crate::auth::Role;
+
+    /// A store whose documents cannot be read, or of which no write is answered, while that is so.
+    #[derive(Default)]
+    struct Moody {
+        store: MemoryStore,
+        unread: AtomicBool,
+        unanswered: AtomicBool,
+        /// How many documents each write had.
+        written: Lock<Vec<usize>>,
+    }
+
+    impl Store for Moody {
+        fn documents(&self, collection: Collection) -> Answer<'_, Vec<Document>> {
+            if self.unread.load(SeqCst) {
+                return Box::pin(async { Err(StoreError::Unavailable("it is not read now".into())) });
+            }
+            self.store.documents(collection)
+        }
+
+        fn put_documents(&self, writes: Vec<DocumentWrite>) -> Answer<'_, Result<Vec<Document>, Stale>> {
+            self.written.lock().unwrap().push(writes.len());
+            let put = self.store.put_documents(writes);
+            if !self.unanswered.load(SeqCst) {
+                return put;
+            }
+            Box::pin(async {
+                put.await?.ok();
+                Err(StoreError::Unknown("the answer was lost".into()))
+            })
+        }
+
+        fn update(&self, batch: Arc<Batch>) -> Answer<'_, Applied> {
+            self.store.update(batch)
+        }
+
+        fn get(&self, scope: &Scope, id: &OperationId) -> Answer<'_, Lookup> {
+            self.store.get(scope, id)
+        }
+
+        fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
+            self.store.list(query)
+        }
+
+        fn count(&self, query: &CountQuery) -> Answer<'_, Count> {
+            self.store.count(query)
+        }
+
+        fn purge(&self, limit: usize) -> Answer<'_, usize> {
+            self.store.purge(limit)
+        }
+
+        fn ping(&self) -> Answer<'_, Vec<String>> {
+            self.store.ping()
+        }
+
+        fn properties(&self) -> &Properties {
+            self.store.properties()
+        }
+
+        fn close(&self) -> Answer<'_, ()> {
+            self.store.close()
+        }
+    }
+
+    async fn keys() -> (Arc<Moody>, Keys) {
+        let store = Arc::<Moody>::default();
+        let engine = Engine::start(store.clone(), Options::default());
+        (store, Keys::load(engine).await.unwrap())
+    }
+
+    /// So long that keys have been looked after.
+    async fn a_turn() {
+        tokio::time::sleep(TURN + Duration::from_secs(1)).await;
+    }
+
+    async fn key(keys: &Keys, name: &str) -> (String, String) {
+        let (name, by) = (Principal::parse("name", name).unwrap(), Principal::parse("by", "test").unwrap());
+        let new = NewKey { name, scope: Scope::default(), roles: Roles::of(&[Role::Viewer]), lifetime: None, by };
+        let (_holder, key, secret) = keys.create(new).await.unwrap();
+        (key.id, secret)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_whose_revocation_is_stored_is_refused_though_nothing_can_be_read_behind_it() {
+        let (store, keys) = keys().await;
+        let (id, key) = key(&keys, "a").await;
+        let known = keys.known();
+        let (holder, version) = known.holder_of(&id).unwrap();
+        let mut revoked = holder.clone();
+        revoked.keys[0].revoked_at = Some(stamp(now()));
+        store.unread.store(true, SeqCst);
+        keys.0.write(&[(revoked, version)]).await.unwrap();
+        assert!(matches!(keys.verify(&key), Err(InvalidKey::Revoked(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_revocation_whose_answer_was_lost_is_known_a_minute_later() {
+        let (store, keys) = keys().await;
+        let (id, key) = key(&keys, "a").await;
+        store.unanswered.store(true, SeqCst);
+        keys.revoke(id).await.unwrap_err();
+        keys.verify(&key).unwrap();
+        store.unread.store(true, SeqCst);
+        a_turn().await;
+        keys.verify(&key).unwrap();
+        store.unread.store(false, SeqCst);
+        a_turn().await;
+        assert!(matches!(keys.verify(&key), Err(InvalidKey::Revoked(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_many_keys_were_used_is_stored_in_parts() {
+        let (store, keys) = keys().await;
+        for n in 0..201 {
+            let (_id, key) = key(&keys, &format!("name {n}")).await;
+            keys.verify(&key).unwrap();
+        }
+        store.written.lock().unwrap().clear();
+        a_turn().await;
+        assert_eq!(*store.written.lock().unwrap(), [USES_WRITTEN_MAX, USES_WRITTEN_MAX, 1]);
+        a_turn().await;
+        assert_eq!(store.written.lock().unwrap().len(), 3, "it is stored once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_revokes_by_a_whole_key_is_not_told_its_secret() {
+        let (_store, keys) = keys().await;
+        let (id, key) = key(&keys, "a").await;
+        let told = format!("{:?}", keys.revoke(key.clone()).await.unwrap_err());
+        assert!(told.contains(&id) && !told.contains(&key[..key.len() - 40]), "{told}");
+        keys.verify(&key).unwrap();
+    }
+}

@@ -51,6 +51,11 @@ pub(crate) fn id_in(key: &str) -> Option<&str> {
     (id.len() == 2 * ID_BYTES && secret.len() == 2 * SECRET_BYTES && lower_hex(id) && lower_hex(secret)).then_some(id)
 }
 
+/// What may be said of a text that should be an id: somebody may have sent a key, or much of one.
+pub(crate) fn without_secret(text: &str) -> &str {
+    text.strip_prefix(PREFIX).map_or(text, |key| key.split('_').next().unwrap_or_default())
+}
+
 /// The hash of a key. Hashes are compared in constant time by their own `==`.
 pub(crate) fn hash(key: &str) -> Hash {
     blake3::Hasher::new_derive_key(CONTEXT).update(key.as_bytes()).finalize()

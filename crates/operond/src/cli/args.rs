@@ -517,7 +517,8 @@ pub(crate) struct Serve {
     /// Refuse TLS clients without a certificate
     #[arg(long, requires = "tls_client_ca")]
     pub(crate) tls_client_required: bool,
-    /// What clients are told to connect to; the TLS address (else the plaintext one) unless said
+    /// What clients are told to connect to; the TLS address (else the plaintext one) unless said. It has to be said where
+    /// that is 0.0.0.0 or [::]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
     #[command(flatten)]

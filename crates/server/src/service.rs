@@ -199,7 +199,8 @@ impl Service {
 
     /// An operation as the native face shows it.
     pub(crate) fn show(&self, operation: &Operation, view: View) -> v1::Operation {
-        let unattended = operation.state() == State::Queued && !self.engine.attended(&operation.spec.kind);
+        let spec = &operation.spec;
+        let unattended = operation.state() == State::Queued && !self.engine.attended(&spec.tenant, &spec.kind);
         v1::Operation { unattended, ..wire::native(operation, view) }
     }
 

@@ -162,7 +162,7 @@ impl Audit {
         let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // Counted first: the writer may be faster.
         self.0.counts.waiting.fetch_add(1, Ordering::Relaxed);
-        if !lines.as_ref().is_some_and(|lines| lines.try_send(text).is_ok()) {
+        if lines.as_ref().is_none_or(|lines| lines.try_send(text).is_err()) {
             self.0.counts.waiting.fetch_sub(1, Ordering::Relaxed);
             self.0.counts.lost.fetch_add(1, Ordering::Relaxed);
         }

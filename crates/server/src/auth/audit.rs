@@ -1,5 +1,5 @@
 //! The audit: a line of JSON for everything that happened to an operation, a key or a setting, and for every call that
-//! was refused.
+//! was refused for who makes it or how much they ask.
 //!
 //! Who, by what credential, what, to which operation, from which state to which, in which request. No payloads, no
 //! credentials. A line is printable ASCII whatever was in it: it can neither be split nor command a terminal.

@@ -166,9 +166,9 @@ impl Identity {
         Owner { tenant, created_by: self.principal.clone() }
     }
 
-    /// Whether they see to what concerns everybody.
-    pub(crate) fn is_whole_admin(&self) -> bool {
-        self.roles.has(Role::Admin) && self.scope == Scope::default()
+    /// Whether they reach the operations of all tenants and kinds.
+    pub(crate) fn reaches_all(&self) -> bool {
+        self.scope == Scope::default()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::support::Server;
 mod certificate;
 mod cli;
 mod first_key;
+mod issuer;
 mod listeners;
 mod sdk;
 mod text;

@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn certificate(names: &[SanName]) -> ClientCertificate {
-        ClientCertificate { names: names.to_vec(), fingerprint: "00".into(), expires: expires() }
+        ClientCertificate { names: names.to_vec(), expires: expires() }
     }
 
     fn uri(text: &str) -> SanName {

@@ -448,7 +448,6 @@ async fn b46_a_certificate_alone_cancels_nothing_over_get() {
         let mut asked = request(line, &[], "");
         let certificate = ClientCertificate {
             names: vec![SanName::Dns("ops.example".into())],
-            fingerprint: "f".into(),
             expires: SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40),
         };
         let address = SocketAddr::from(([127, 0, 0, 1], 1));

@@ -323,6 +323,8 @@ fn now() -> std::time::SystemTime {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -339,6 +341,23 @@ mod tests {
             let said = told(None, nowhere).unwrap_err();
             assert!(said.contains(nowhere) && said.contains("--advertise"), "{said}");
         }
+    }
+
+    #[test]
+    fn beyond_loopback_it_takes_tls_or_the_word_for_a_proxy_that_ends_it() {
+        let served = |address: &str, flags: &[&str]| {
+            let line = ["operond", "serve", "--store", "sqlite:x", "--listen", address]
+                .into_iter()
+                .chain(flags.iter().copied());
+            let args::Command::Serve(args) = args::Cli::try_parse_from(line).unwrap().command else { panic!() };
+            listens(&args, None).map(drop).map_err(|error| error.to_string())
+        };
+        served("127.0.0.1:1", &[]).unwrap();
+        served("127.0.0.1:1", &["--insecure-no-auth"]).unwrap();
+        assert!(served("192.0.2.1:1", &[]).unwrap_err().contains("--behind-tls-proxy"));
+        served("192.0.2.1:1", &["--behind-tls-proxy"]).unwrap();
+        let open = served("192.0.2.1:1", &["--insecure-no-auth"]).unwrap_err();
+        assert!(open.contains("--insecure-no-auth"), "{open}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::Server;
 
+mod audit;
 mod certificate;
 mod cli;
 mod first_key;

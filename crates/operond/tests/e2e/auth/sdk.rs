@@ -128,7 +128,7 @@ fn every_library() -> [Command; 6] {
     [python("yandex"), python("google-grpc"), python("google-rest"), node("yandex"), node("google"), rust]
 }
 
-fn python(library: &str) -> Command {
+pub(super) fn python(library: &str) -> Command {
     let mut command = Command::new(sdk::python());
     command.arg(sdk::scripts("python/authenticated.py")).args(["--library", library]);
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONIOENCODING", "utf-8");
@@ -193,11 +193,15 @@ impl World {
         library.args(["--endpoint", &endpoint, "--ca", &self.identity.ca, "--token", token, id]);
         // Where rustls looks for authorities.
         library.env("SSL_CERT_FILE", &self.identity.ca);
-        // The server is on loopback: no proxy may come between.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.to_lowercase().ends_with("_proxy")) {
-            library.env_remove(name);
-        }
+        without_proxies(&mut library);
         Running::new(library)
+    }
+}
+
+/// The server is on loopback: no proxy may come between.
+pub(super) fn without_proxies(library: &mut Command) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.to_lowercase().ends_with("_proxy")) {
+        library.env_remove(name);
     }
 }
 

@@ -24,11 +24,21 @@ pub(super) async fn revoke(args: args::RevokeKey) -> Result<Exit> {
             );
         }
     }
+    let ids = match ids.len() {
+        1 => ids,
+        _ => own_last(ids, &client.who_am_i().await.context("cannot see whose key is used")?.credential_id),
+    };
     for id in &ids {
         let key = client.revoke_key(id).await.with_context(|| format!("cannot revoke {id}"))?;
         eprintln!("revoked key {} of {}", text::escape(&key.id), text::escape(&key.name));
     }
     Ok(Exit::Success)
+}
+
+/// The key that the others are revoked with is of no use for them once it is revoked.
+fn own_last(mut ids: Vec<String>, own: &str) -> Vec<String> {
+    ids.sort_by_key(|id| id == own);
+    ids
 }
 
 /// Whether there are good keys of whole admins, and none are left when these are revoked.
@@ -125,6 +135,13 @@ mod tests {
         assert!(takes(&[admin("a"), admin("b")], &["a", "b"]));
         assert!(!takes(&[Key { expires_at: at(61), ..admin("a") }, admin("b")], &["b"]));
         assert!(!takes(&[], &["revoked"]), "there is none to lose");
+    }
+
+    #[test]
+    fn ones_own_key_is_revoked_behind_the_others() {
+        let order = |ids: &[&str], own| own_last(ids.iter().map(|&id| id.to_owned()).collect(), own);
+        assert_eq!(order(&["a", "b", "c"], "a"), ["b", "c", "a"]);
+        assert_eq!(order(&["b", "a"], ""), ["b", "a"]);
     }
 
     #[test]

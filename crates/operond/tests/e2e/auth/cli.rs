@@ -72,6 +72,12 @@ fn a_key_is_revoked_by_itself_or_its_file_and_its_secret_is_neither_said_nor_sen
         assert!(!stderr(&revoked).contains(secret_of(key)), "{revoked:?}");
         refused(&operond(server.http(), key, &["list"]), 1, "the API key was revoked");
     }
+    // One's own comes last, wherever it is said.
+    let [three, ops] = [("three", "viewer"), ("ops", "admin")].map(|(name, role)| server.key(&admin, name, "*", role));
+    assert!(operond(server.http(), &ops, &["keys", "revoke", &ops, &three]).status.success());
+    for key in [&three, &ops] {
+        refused(&operond(server.http(), key, &["list"]), 1, "the API key was revoked");
+    }
     // One of them is wrong: none is revoked.
     refused(&operond(server.http(), &admin, &["keys", "revoke", &admin, "shop"]), 2, "`operond keys list`");
     let away = operond("http://127.0.0.1:1", &admin, &["keys", "revoke", "--last", &one]);

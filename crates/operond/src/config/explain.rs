@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::parser::ValueSource;
 use clap::{Arg, CommandFactory};
+use operond_server::auth::token;
 
 use super::{Rules, Settings};
 use crate::cli::args::{self, Cli, Format};
@@ -46,7 +47,7 @@ impl Settings {
     fn in_tables(&self) -> impl Iterator<Item = Listed<3>> {
         let file = self.file.iter();
         file.flat_map(|file| {
-            file.tables.iter().map(|(place, value)| row(place, value.clone(), file.path.display().to_string()))
+            file.tables.iter().map(|(place, value)| row(place, without_secrets(value), file.path.display().to_string()))
         })
     }
 
@@ -78,12 +79,13 @@ fn row(name: &str, value: String, source: String) -> Listed<3> {
     Listed { json: String::new(), name: name.to_owned(), cells: [name.to_owned(), value, source] }
 }
 
-/// A URL of a database is shown as logs show it.
+/// URLs are shown as logs show them.
 fn without_secrets(value: &str) -> String {
     match value.parse() {
         Ok(Address::Postgres(_)) => {
             value.parse::<Address>().map_or_else(|_| "hidden".into(), |store| store.to_string())
         }
+        _ if value.contains("://") => token::without_secrets(value),
         _ => value.to_owned(),
     }
 }

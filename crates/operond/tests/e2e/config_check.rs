@@ -90,6 +90,7 @@ fn every_setting_is_explained_with_its_value_and_where_it_comes_from() {
         issuer = "https://id.example.com"
         audiences = ["operond"]
         tenant-claim = "org"
+        jwks-url = "https://ann:hush@keys.example.com/all?key=hush"
         roles-claim = "groups"
         roles-of = { support = "viewer" }
         [[certificates]]
@@ -120,6 +121,7 @@ fn every_setting_is_explained_with_its_value_and_where_it_comes_from() {
         ("calls-per-second", "5"),
         ("issuers[0].issuer", "https://id.example.com"),
         ("issuers[0].audiences", "operond"),
+        ("issuers[0].jwks-url", "https://…@keys.example.com/all?…"),
         ("issuers[0].roles-of.support", "viewer"),
         ("certificates[0].name", "a.example"),
         ("certificates[0].roles", "worker"),

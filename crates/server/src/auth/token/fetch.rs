@@ -49,6 +49,16 @@ pub(super) enum FetchError {
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// A URL as it may be shown: without a user, and without what is behind a question mark, where secrets are.
+#[must_use]
+pub fn without_secrets(url: &str) -> String {
+    let (url, query) = url.split_once('?').map_or((url, ""), |(url, _)| (url, "?…"));
+    let (before, rest) = url.split_at(url.find("://").map_or(0, |at| at + "://".len()));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(_, host)| ("…@", host));
+    format!("{before}{user}{host}{path}{query}")
+}
+
 impl Address {
     /// Reads a URL.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {

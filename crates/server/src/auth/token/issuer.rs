@@ -8,7 +8,7 @@ use operond_core::{Kind, Tenant};
 
 use super::algorithm::Algorithm;
 use super::claims::ClaimPath;
-use super::fetch::Address;
+use super::fetch::{Address, without_secrets};
 use crate::auth::{Role, Roles};
 
 /// An issuer that is believed, and what its claims mean.
@@ -96,7 +96,7 @@ impl Issuer {
 
 /// What is wrong with the configuration of an issuer.
 #[derive(Debug, thiserror::Error)]
-#[error("issuer {issuer:?} {problem}")]
+#[error("issuer {:?} {problem}", without_secrets(.issuer))]
 pub struct IssuerError {
     /// Which.
     pub issuer: String,
@@ -111,7 +111,7 @@ pub enum IssuerProblem {
     #[error("cannot be believed: {0}")]
     Address(&'static str),
     /// Where its keys are.
-    #[error("has keys that cannot be fetched from {url:?}: {problem}")]
+    #[error("has keys that cannot be fetched from {:?}: {problem}", without_secrets(.url))]
     Jwks {
         /// The address.
         url: String,
@@ -240,8 +240,26 @@ mod tests {
             ("https://issuer.example/\n", "it is not a URL"),
         ] {
             let error = check(&[issuer(name)]).unwrap_err();
+            let name = without_secrets(name);
             assert_eq!(error.to_string(), format!("issuer {name:?} cannot be believed: {problem}"));
         }
+    }
+
+    #[test]
+    fn what_may_be_secret_of_a_url_is_not_shown() {
+        for (url, shown) in [
+            ("https://a.example/keys", "https://a.example/keys"),
+            ("https://ann:hush@a.example/keys?key=hush#hush", "https://…@a.example/keys?…"),
+            ("https://ann:h@sh@a.example", "https://…@a.example"),
+            ("https://a.example/b@c", "https://a.example/b@c"),
+            ("a.example?hush", "a.example?…"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+        let url = "http://ann:hush@keys.example/?key=hush";
+        let said = problem(|issuer| issuer.jwks = Some(JwksSource::Url(url.into())));
+        assert!(!said.contains("hush"), "{said}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use tokio_rustls::TlsConnector;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::{CLOCK_SKEW_SECONDS, ClaimPath, NoClaimPath};
+pub use fetch::without_secrets;
 pub use issuer::{Issuer, IssuerError, IssuerProblem, JwksSource, KindsFrom, RolesFrom, TenantFrom};
 pub use keeper::{KEYS_AGE_MAX, REFRESH_INTERVAL, REFRESH_INTERVAL_MIN};
 pub use parts::TOKEN_BYTES_MAX;

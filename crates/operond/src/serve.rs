@@ -179,9 +179,11 @@ fn listens(args: &args::Serve, certificates: Option<&Reloading>) -> Result<Vec<L
 /// Refuses addresses that cannot be listened on together.
 fn apart(addresses: &[SocketAddr]) -> Result<()> {
     for (index, one) in addresses.iter().enumerate() {
-        let all = |address: &SocketAddr| address.ip().is_unspecified();
+        // All addresses of IPv6 are those of IPv4, too.
+        let takes =
+            |one: &SocketAddr, other: &SocketAddr| one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4());
         let meets = |other: &&SocketAddr| {
-            let is_same = one.ip() == other.ip() || one.is_ipv4() == other.is_ipv4() && (all(one) || all(other));
+            let is_same = one.ip() == other.ip() || takes(one, other) || takes(other, one);
             one.port() != 0 && one.port() == other.port() && is_same
         };
         if let Some(other) = addresses[..index].iter().find(meets) {
@@ -372,7 +374,9 @@ mod tests {
         check("[::]:7467", "[::1]:7467", false);
         check("127.0.0.1:7467", "127.0.0.1:7468", true);
         check("127.0.0.1:7467", "127.0.0.2:7467", true);
-        check("127.0.0.1:7467", "[::]:7467", true);
+        check("127.0.0.1:7467", "[::]:7467", false);
+        check("0.0.0.0:7467", "[::]:7467", false);
+        check("0.0.0.0:7467", "[::1]:7467", true);
         check("127.0.0.1:0", "127.0.0.1:0", true);
     }
 }

@@ -489,7 +489,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "[https://]ADDRESS")]
     pub(crate) admin_listen: Option<ListenAt>,
     /// A proxy in front of this server ends TLS: plaintext may be listened for beyond loopback
-    #[arg(long)]
+    #[arg(long, conflicts_with = "insecure_no_auth")]
     pub(crate) behind_tls_proxy: bool,
     /// Ask nobody who they are; on loopback only
     #[arg(long)]

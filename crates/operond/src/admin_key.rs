@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use operond_server::auth::{FirstKeyError, Keys};
+use operond_server::auth::{Audit, FirstKeyError, Keys};
 use tracing::warn;
 
 use crate::serve::{folder, has_folder};
@@ -20,7 +20,12 @@ use crate::store::Address;
 ///
 /// # Errors
 /// There is no place to write it to, something is there already, or the store does not answer.
-pub(crate) async fn make(keys: &Keys, store: &Address, said: Option<PathBuf>) -> Result<Option<PathBuf>> {
+pub(crate) async fn make(
+    keys: &Keys,
+    audit: Option<&Audit>,
+    store: &Address,
+    said: Option<PathBuf>,
+) -> Result<Option<PathBuf>> {
     let path = said.or_else(|| beside(store));
     if !keys.is_empty() {
         path.iter().flat_map(|path| left_behind(path)).for_each(|left| warn_of(&left));
@@ -32,7 +37,7 @@ pub(crate) async fn make(keys: &Keys, store: &Address, said: Option<PathBuf>) ->
         );
     };
     let mut written = None;
-    let made = create(keys, |key| write(&path, key).map(|at| written = Some(at))).await;
+    let made = create(keys, audit, |key| write(&path, key).map(|at| written = Some(at))).await;
     match (made, written) {
         (Ok(true), Some(written)) => Ok(Some(put(written, path))),
         // Another server of this store has made one meanwhile, and said where.
@@ -78,9 +83,13 @@ fn no_place(path: &Path) -> String {
 
 /// Makes it, unless there is one. What is in its place may have come from another server of this store: then the store
 /// has a key by now.
-async fn create(keys: &Keys, mut keep: impl FnMut(&str) -> io::Result<()>) -> Result<bool, FirstKeyError> {
-    match keys.create_first(&mut keep).await {
-        Err(error) if is_taken(&error) => keys.create_first(keep).await,
+async fn create(
+    keys: &Keys,
+    audit: Option<&Audit>,
+    mut keep: impl FnMut(&str) -> io::Result<()>,
+) -> Result<bool, FirstKeyError> {
+    match keys.create_first(audit, &mut keep).await {
+        Err(error) if is_taken(&error) => keys.create_first(audit, keep).await,
         made => made,
     }
 }
@@ -205,11 +214,11 @@ mod tests {
         let engine = Engine::start(Arc::new(MemoryStore::default()), Options::default());
         let (one, other) = (Keys::load(engine.clone()).await.unwrap(), Keys::load(engine.clone()).await.unwrap());
         let taken = || Err(io::ErrorKind::AlreadyExists.into());
-        assert!(create(&one, |_| taken()).await.is_err_and(|error| is_taken(&error)), "the store has no key");
+        assert!(create(&one, None, |_| taken()).await.is_err_and(|error| is_taken(&error)), "the store has no key");
         let mut asked = 0;
-        let made = create(&one, |_| {
+        let made = create(&one, None, |_| {
             asked += 1;
-            block_in_place(|| Handle::current().block_on(other.create_first(|_| Ok(())))).unwrap();
+            block_in_place(|| Handle::current().block_on(other.create_first(None, |_| Ok(())))).unwrap();
             taken()
         });
         assert!(!made.await.unwrap(), "the other one has made it");

@@ -70,7 +70,7 @@ pub(crate) async fn serve(args: args::Serve, rules: Rules) -> Result<ExitCode> {
     let keys = Keys::load(engine.clone()).await?;
     let first_key = match args.insecure_no_auth {
         true => None,
-        false => admin_key::make(&keys, &args.store, args.admin_key_file).await?,
+        false => admin_key::make(&keys, audit.as_ref(), &args.store, args.admin_key_file).await?,
     };
     let auth = match args.insecure_no_auth {
         true => None,

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic_health::pb::health_server::{self, HealthServer};
 
-use crate::auth::{Audit, Identity, Keys, Limiter, Reservation, origin};
+use crate::auth::{Audit, Identity, Keys, Limiter, Record, Reservation, origin};
 use crate::error::{ApiError, Reason};
 use crate::grpc::Strict;
 use crate::health::{Health, HealthService};
@@ -237,11 +237,9 @@ impl Call {
         self.keys.still_let_in(&self.identity)
     }
 
-    /// Tells the audit what was done to which key or setting.
-    pub(crate) fn audit(&self, what: &str, which: &str) {
-        if let (Some(audit), Some(origin)) = (&self.settings.audit, &self.origin) {
-            audit.setting(origin, what, which);
-        }
+    /// Tells the audit what is done to which key or setting.
+    pub(crate) fn record(&self) -> Record {
+        Record::of(self.settings.audit.as_ref(), self.origin.as_ref())
     }
 
     /// Begins an operation by `begin`, if its tenant may have one more. If not, a create that was carried out before is

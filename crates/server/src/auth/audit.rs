@@ -6,9 +6,9 @@
 
 use std::io::{self, Write};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use operond_core::{Operation, State, Timestamp};
@@ -33,18 +33,16 @@ pub struct Audit(Arc<Shared>);
 struct Shared {
     lines: Mutex<Option<SyncSender<Vec<u8>>>>,
     counts: Arc<Counts>,
-    /// Lines for calls of strangers.
-    strangers: Mutex<Bucket>,
+    /// Lines for refused calls: of strangers, and of those who are known.
+    refusals: [Mutex<Bucket>; 2],
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
 struct Counts {
-    /// Lines that wait to be written.
-    waiting: AtomicUsize,
     /// Lines for which there was no room, since the last one that there was room for.
     lost: AtomicU64,
-    /// Calls of strangers that were refused and have no line of their own, since the last one that has.
+    /// Calls that were refused and have no line of their own, since the last line of any sort.
     unsaid: AtomicU64,
 }
 
@@ -109,9 +107,9 @@ impl Audit {
         let counts = Arc::<Counts>::default();
         let counted = Arc::clone(&counts);
         let writer = std::thread::Builder::new().name("audit".into()).spawn(move || write(to, &waiting, &counted))?;
-        let strangers = Mutex::new(Bucket::full(STRANGERS, Instant::now()));
+        let refusals = REFUSALS.map(|rate| Mutex::new(Bucket::full(rate, Instant::now())));
         let (lines, writer) = (Mutex::new(Some(lines)), Mutex::new(Some(writer)));
-        Ok(Self(Arc::new(Shared { lines, counts, strangers, writer })))
+        Ok(Self(Arc::new(Shared { lines, counts, refusals, writer })))
     }
 
     /// Waits until every line is written; what comes later is lost. Blocks.
@@ -123,17 +121,15 @@ impl Audit {
         }
     }
 
-    /// A call that was refused. Strangers can make any number of them, so only so many have lines: the others are
-    /// counted; and no refusal takes the room of what was done.
+    /// A call that was refused. Anybody can make any number of them, so only so many have lines: the others are counted.
     pub(crate) fn refused(&self, refused: &Refused<'_>) {
-        if refused.code == Code::Unauthenticated && self.strangers().take(STRANGERS, Instant::now()).is_err() {
+        let sort = usize::from(refused.identity.is_some());
+        let mut bucket = self.0.refusals[sort].lock().unwrap_or_else(PoisonError::into_inner);
+        if bucket.take(REFUSALS[sort], Instant::now()).is_err() {
             self.0.counts.unsaid.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if self.0.counts.waiting.load(Ordering::Relaxed) >= REFUSALS_WAITING_MAX {
-            self.0.counts.lost.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
+        drop(bucket);
         let credential = refused.identity.map(|identity| identity.credential.parts());
         self.line(&Line {
             audit: "refused",
@@ -148,23 +144,34 @@ impl Audit {
         });
     }
 
-    fn strangers(&self) -> MutexGuard<'_, Bucket> {
-        self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A key or a setting that was changed: what was done to which one.
-    pub(crate) fn setting(&self, origin: &Origin, what: &str, which: &str) {
-        self.line(&Line { audit: "setting", what: vec![what, which], ..Line::now().of(Some(origin)) });
+    /// A key or a setting that was changed: what was done to which one, by whom or by the server itself.
+    pub(crate) fn setting(&self, origin: Option<&Origin>, what: &str, which: &str) {
+        self.line(&Line { audit: "setting", what: vec![what, which], ..Line::now().of(origin) });
     }
 
     fn line(&self, line: &Line<'_>) {
         let text = encode(line);
         let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        // Counted first: the writer may be faster.
-        self.0.counts.waiting.fetch_add(1, Ordering::Relaxed);
         if lines.as_ref().is_none_or(|lines| lines.try_send(text).is_err()) {
-            self.0.counts.waiting.fetch_sub(1, Ordering::Relaxed);
             self.0.counts.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// For what somebody changes, whose line is written where it is done: they may have hung up. Nothing where there is no
+/// audit.
+#[derive(Clone, Default)]
+pub(crate) struct Record(Option<(Audit, Origin)>);
+
+impl Record {
+    pub(crate) fn of(audit: Option<&Audit>, origin: Option<&Origin>) -> Self {
+        Self(audit.cloned().zip(origin.cloned()))
+    }
+
+    /// See [`Audit::setting`].
+    pub(crate) fn setting(&self, what: &str, which: &str) {
+        if let Some((audit, origin)) = &self.0 {
+            audit.setting(Some(origin), what, which);
         }
     }
 }
@@ -231,7 +238,6 @@ fn write(mut to: impl Write, lines: &Receiver<Vec<u8>>, counts: &Counts) {
     loop {
         // None behind the last one.
         let line = lines.recv().ok();
-        counts.waiting.fetch_sub(usize::from(line.is_some()), Ordering::Relaxed);
         let (lost, unsaid) = (counts.lost.swap(0, Ordering::Relaxed), counts.unsaid.swap(0, Ordering::Relaxed));
         // What was written in part is no line, and must not become one with the next.
         let mut text = if failing { vec![b'\n'] } else { Vec::new() };
@@ -285,10 +291,13 @@ impl Formatter for Ascii {
 
 /// Lines that wait to be written, a few hundred bytes each; more are lost, and counted.
 const LINES_WAITING_MAX: usize = 65_536;
-/// How many may wait where a refusal still joins them.
-const REFUSALS_WAITING_MAX: usize = LINES_WAITING_MAX / 2;
-/// Lines for refused calls of whom nobody knows: enough to see who it is, and bounded on the disk.
-const STRANGERS: Rate = Rate::per_second(NonZeroU32::new(100).expect("it is not 0"));
+/// Lines for refused calls, of strangers and of those who are known: enough to see who it is, bounded on the disk, and few
+/// beside what may wait, so that there is room for what is done.
+const REFUSALS: [Rate; 2] = [per_second(100), per_second(1_000)];
+
+const fn per_second(lines: u32) -> Rate {
+    Rate::per_second(NonZeroU32::new(lines).expect("it is not 0"))
+}
 
 #[cfg(test)]
 mod tests {
@@ -336,7 +345,7 @@ mod tests {
         let audit = Audit::to(page.clone()).unwrap();
         let hostile = "\u{1b}[2J\n{\"audit\":\"forged\"}\r\u{7f}\u{9b}31m\u{202e}\u{2028}ж😀\"\\";
         let origin: Origin = [hostile, "key", hostile, "id"].join(SEPARATOR).into();
-        audit.setting(&origin, "key created", hostile);
+        audit.setting(Some(&origin), "key created", hostile);
         audit.close();
         let text = page.0.lock().unwrap().0.clone();
         assert!(text.iter().all(|byte| (b' '..=b'~').contains(byte) || *byte == b'\n'), "{text:?}");
@@ -353,19 +362,19 @@ mod tests {
         let origin: Origin = "".into();
         page.fail(true);
         for _ in 0..3 {
-            audit.setting(&origin, "a", "b");
+            audit.setting(Some(&origin), "a", "b");
         }
         // Written one after the other: when this is true, all three have failed.
         while audit.0.counts.lost.load(Ordering::Relaxed) < 3 {
             std::thread::yield_now();
         }
         page.fail(false);
-        audit.setting(&origin, "c", "d");
+        audit.setting(Some(&origin), "c", "d");
         audit.close();
         let lines = page.lines();
         assert_eq!((&lines[0]["audit"], &lines[0]["lines"]), (&"lost".into(), &3.into()));
         assert_eq!(lines[1]["what"][0], "c");
-        audit.setting(&origin, "too", "late");
+        audit.setting(Some(&origin), "too", "late");
         assert_eq!(page.lines().len(), 2);
     }
 
@@ -384,31 +393,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn strangers_have_a_hundred_lines_a_second_and_are_counted_beyond() {
+    async fn so_many_refused_calls_have_lines_each_second_and_the_others_are_counted() {
         let page = Page::default();
         let audit = Audit::to(page.clone()).unwrap();
-        refuse(&audit, None, 1_000);
-        refuse(&audit, Some(&Identity::unasked()), 150);
+        refuse(&audit, None, 150);
+        refuse(&audit, Some(&Identity::unasked()), 1_500);
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
         refuse(&audit, None, 101);
-        audit.close();
-        assert_eq!(count(&page.lines(), "refused"), (100 + 150 + 100, 900 + 1));
-    }
-
-    #[test]
-    fn refusals_leave_room_for_what_was_done() {
-        let page = Page::default();
-        let audit = Audit::to(page.clone()).unwrap();
-        let slow = page.0.lock().unwrap();
-        refuse(&audit, Some(&Identity::unasked()), 40_000);
-        audit.setting(&"".into(), "key revoked", "x");
-        drop(slow);
+        audit.setting(None, "key revoked", "x");
         audit.close();
         let lines = page.lines();
-        let (said, lost) = (count(&lines, "refused").0, count(&lines, "lost").1);
-        // The writer may have taken one before it had to wait.
-        assert!((REFUSALS_WAITING_MAX..=REFUSALS_WAITING_MAX + 1).contains(&said), "{said}");
-        assert_eq!(said as u64 + lost, 40_000);
-        assert_eq!(count(&lines, "setting"), (1, 0));
+        assert_eq!(count(&lines, "refused"), (100 + 1_000 + 100, 50 + 500 + 1));
+        assert_eq!((count(&lines, "setting"), count(&lines, "lost")), ((1, 0), (0, 0)));
     }
 }

@@ -24,7 +24,7 @@ pub use limits::{Limits, NoRate, Rate, TenantLimits};
 pub use method::Planes;
 
 pub(crate) use access::{Admission, Deciding, admit};
-pub(crate) use audit::{Refused, origin};
+pub(crate) use audit::{Record, Refused, origin};
 pub(crate) use keys::{Holder, Key};
 pub(crate) use limits::{Limiter, Reservation};
 pub(crate) use method::Method;

@@ -29,6 +29,7 @@ use tonic::Code;
 use tower::Service;
 
 use crate::auth::{self, Audit, Auth, Deciding, Identity, Refused, admit};
+use crate::error::Reason;
 use crate::net::Peer;
 
 pub(crate) use admission::hold;
@@ -275,8 +276,15 @@ impl Audited {
     }
 }
 
+/// Marks an answer that says that somebody calls too often.
+#[derive(Clone, Copy)]
+struct TooOften;
+
 /// The code of an answer that says that somebody may not, or may not now.
 fn refused(response: &Response<Body>) -> Option<Code> {
+    if response.extensions().get::<TooOften>().is_some() {
+        return Some(Code::Unavailable);
+    }
     let grpc = response.headers().get("grpc-status").and_then(|code| code.to_str().ok()?.parse().ok());
     let code = match (grpc, response.status()) {
         (Some(code), _) => Code::from_i32(code),
@@ -290,7 +298,11 @@ fn refused(response: &Response<Body>) -> Option<Code> {
 
 impl Answer {
     fn refuse(&self, refusal: Refusal) -> Response<Body> {
+        let too_often = refusal.reason() == Reason::RateLimited.as_str();
         let mut response = refusal.into_response(self.form, &self.id);
+        if too_often {
+            response.extensions_mut().insert(TooOften);
+        }
         if self.no_body {
             *response.body_mut() = Body::empty();
         }

@@ -14,6 +14,7 @@ use prost::Message;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::Record;
 use crate::error::{ApiError, Reason, quote};
 use crate::follow::follow;
 use crate::wire::{self, Open};
@@ -80,9 +81,14 @@ impl Kinds {
     }
 
     /// Replaces the defaults of one kind, durably. The same once more is no change.
-    pub(crate) async fn update(&self, kind: v1::Kind) -> Result<v1::Kind, ApiError> {
+    pub(crate) async fn update(&self, kind: v1::Kind, record: Record) -> Result<v1::Kind, ApiError> {
         let shared = Arc::clone(&self.0);
-        let updated = self.0.tracker.spawn(async move { shared.update(kind).await }).await;
+        let update = async move {
+            let updated = shared.update(kind).await?;
+            record.setting("kind updated", &updated.name);
+            Ok(updated)
+        };
+        let updated = self.0.tracker.spawn(update).await;
         updated.unwrap_or_else(|_panicked| Err(ApiError::new(Reason::Internal, "the update broke down")))
     }
 }

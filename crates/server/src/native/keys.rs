@@ -18,8 +18,7 @@ pub(crate) async fn create(call: &Call, request: v1::CreateKeyRequest) -> Result
         lifetime: wire::parse_duration("lifetime", request.lifetime.as_ref())?,
         by: call.identity.principal.clone(),
     };
-    let (holder, key, secret) = call.keys.create(new).await?;
-    call.audit("key created", &format!("{} {}", holder.name, key.id));
+    let (holder, key, secret) = call.keys.create(new, call.record()).await?;
     Ok(v1::CreateKeyResponse { key: Some(show(&holder, &key, None)), secret })
 }
 
@@ -45,8 +44,7 @@ pub(crate) async fn revoke(call: &Call, request: v1::RevokeKeyRequest) -> Result
     if request.id.is_empty() {
         return Err(Invalid::missing("id").into());
     }
-    let (holder, key) = call.keys.revoke(request.id).await?;
-    call.audit("key revoked", &format!("{} {}", holder.name, key.id));
+    let (holder, key) = call.keys.revoke(request.id, call.record()).await?;
     Ok(show(&holder, &key, None))
 }
 

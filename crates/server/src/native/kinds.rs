@@ -30,7 +30,5 @@ pub(crate) fn list(
 /// Replaces the defaults of one kind.
 pub(crate) async fn update(call: &Call, request: v1::UpdateKindRequest) -> Result<v1::Kind, ApiError> {
     let kind = request.kind.ok_or_else(|| Invalid::missing("kind"))?;
-    let kind = call.kinds.update(kind).await?;
-    call.audit("kind updated", &kind.name);
-    Ok(kind)
+    call.kinds.update(kind, call.record()).await
 }

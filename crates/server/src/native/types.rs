@@ -13,8 +13,7 @@ pub(crate) async fn register(
     call: &Call,
     request: v1::RegisterTypesRequest,
 ) -> Result<v1::RegisterTypesResponse, ApiError> {
-    let files = call.types.register(request.descriptor_set).await?;
-    files.iter().for_each(|file| call.audit("types registered", &file.name));
+    let files = call.types.register(request.descriptor_set, call.record()).await?;
     let known = call.types.known();
     Ok(v1::RegisterTypesResponse { files: files.iter().map(|file| show(&known, file, false)).collect() })
 }

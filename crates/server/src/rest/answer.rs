@@ -1,5 +1,7 @@
 //! What REST calls are answered with.
 
+use std::sync::Arc;
+
 use axum::body::{Body, HttpBody};
 use http::{HeaderValue, Response, header};
 use operond_core::Operation;
@@ -7,7 +9,7 @@ use operond_proto::OPENAPI;
 use prost::{Message, Name};
 
 use super::Rest;
-use crate::auth::Planes;
+use crate::auth::{Identity, Planes};
 use crate::error::{ApiError, Reason};
 use crate::metrics;
 use crate::net::Peer;
@@ -89,7 +91,10 @@ pub(super) async fn ready(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
         return Err(ApiError::from(operond_engine::Error::Unavailable(operond_engine::Unavailable::ShuttingDown)));
     }
     let warnings = rest.service.ping().await?;
-    let for_operators = rest.parts.extensions.get::<Peer>().is_none_or(|peer| peer.planes.meet(Planes::ADMIN));
+    // Strangers may ask, too, where callers are served and asked who they are: there the metrics tell it who may know.
+    let extensions = &rest.parts.extensions;
+    let asks_nobody = extensions.get::<Arc<Identity>>().is_some();
+    let for_operators = asks_nobody || extensions.get::<Peer>().is_none_or(|peer| !peer.planes.meet(Planes::PUBLIC));
     let ready = match for_operators {
         true => serde_json::json!({ "status": "SERVING", "warnings": warnings }),
         false => serde_json::json!({ "status": "SERVING" }),

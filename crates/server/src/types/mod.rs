@@ -22,6 +22,7 @@ use operond_store::{Collection, Document, DocumentWrite};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::Record;
 use crate::error::ApiError;
 use crate::follow::follow;
 use crate::json::Types;
@@ -96,9 +97,14 @@ impl Registry {
 
     /// Adds the files of a descriptor set, all or none; says which there were but those that are built in. Files that
     /// are registered like that already keep their versions.
-    pub(crate) async fn register(&self, set: Vec<u8>) -> Result<Vec<KnownFile>, ApiError> {
+    pub(crate) async fn register(&self, set: Vec<u8>, record: Record) -> Result<Vec<KnownFile>, ApiError> {
         let shared = Arc::clone(&self.0);
-        let registered = self.0.tracker.spawn(async move { shared.register(set).await }).await;
+        let register = async move {
+            let files = shared.register(set).await?;
+            files.iter().for_each(|file| record.setting("types registered", &file.name));
+            Ok(files)
+        };
+        let registered = self.0.tracker.spawn(register).await;
         registered.unwrap_or_else(|_panicked| Err(unreadable().into()))
     }
 }

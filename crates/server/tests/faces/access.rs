@@ -1,10 +1,9 @@
 //! Who is let in, and as whom.
 
 use std::convert::Infallible;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +11,7 @@ use axum::body::{Body, Bytes};
 use http::{HeaderValue, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use operond_server::auth::{Audit, CertificateRule, Certificates, Planes, Role, Roles};
+use operond_server::auth::{CertificateRule, Certificates, Planes, Role, Roles};
 use operond_server::net::Peer;
 use operond_server::tls::{ClientCertificate, SanName};
 use operond_store::Collection;
@@ -317,7 +316,7 @@ async fn keys_outlive_the_server_and_the_first_one_is_made_once() {
     let (faces, admin) = Faces::asking().await;
     let anew = faces.asking_anew();
     anew.rest_as(&admin, WHOAMI, "").await.ok();
-    let made = crate::harness::keys(&faces.engine).create_first(|_| panic!("there are keys")).await.unwrap();
+    let made = crate::harness::keys(&faces.engine).create_first(None, |_| panic!("there are keys")).await.unwrap();
     assert!(!made);
 }
 
@@ -343,92 +342,6 @@ async fn whoever_says_who_they_are_may_call_by_any_name_of_the_server() {
     read(faces.call(by_name("behind-a-proxy.example")).await).await.ok();
     let bare = read(Faces::new().call(by_name("behind-a-proxy.example")).await).await;
     assert_eq!(bare.reason(), "FOREIGN_HOST");
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_audit_says_who_did_what_to_what_and_who_was_refused() {
-    let page = Page::default();
-    let audit = Audit::to(page.clone()).unwrap();
-    let (faces, admin) = Faces::asking_audited(&audit).await;
-    let key = faces.key(&admin, &json!({ "name": "ops\u{1b}", "tenant": "acme", "roles": ["ROLE_OPERATOR"] })).await;
-    let as_admin = [("authorization", &*format!("Bearer {admin}")), ("x-request-id", "r-1")];
-    let new = json!({ "kind": "k", "tenant": "acme", "input": { "secret": "payload" } }).to_string();
-    let made = faces.rest_with("POST /api/v1/operations", &as_admin, &new).await.ok();
-    let id = made["id"].as_str().unwrap();
-    let cancel = format!("POST /api/v1/operations/{id}:cancel");
-    faces.rest_as(&key, &cancel, "").await.ok();
-    faces.rest_as(&key, &cancel, "").await.ok();
-    faces.rest_as(&key, "POST /api/v1/operations", &new).await;
-    faces.rest("GET /api/v1/operations", "").await;
-    faces.rest_as(&key, &format!("DELETE /api/v1/operations/{id}"), "").await.ok();
-    faces.rest_as(&admin, &format!("POST /api/v1/keys/{}:revoke", key.split('_').nth(1).unwrap()), "").await.ok();
-    faces.rest_as(&key, "GET /api/v1/operations", "").await;
-    faces.engine.shutdown().await;
-    audit.close();
-
-    let text = page.text();
-    for secret in ["payload", admin.split('_').nth(2).unwrap(), key.split('_').nth(2).unwrap(), "\u{1b}"] {
-        assert!(!text.contains(secret), "{secret:?} in {text}");
-    }
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let said = |line: &Value, members: &[&str]| {
-        members.iter().map(|member| line[*member].as_str().unwrap_or("-").to_owned()).collect::<Vec<_>>().join(" ")
-    };
-    let of = |sort: &str| lines.iter().filter(|line| line["audit"] == *sort).cloned().collect::<Vec<_>>();
-    let happened: Vec<_> = of("operation").iter().map(|line| said(line, &["who", "from", "to", "tenant"])).collect();
-    assert_eq!(happened, ["admin - QUEUED acme", "ops\u{1b} QUEUED CANCELLED acme", "ops\u{1b} CANCELLED - acme"]);
-    let created = &of("operation")[0];
-    assert_eq!(said(created, &["operation", "kind", "credential", "request"]), format!("{id} k key r-1"));
-    assert_eq!(created["what"], json!(["created"]));
-    assert_eq!(created["credential_id"].as_str(), admin.split('_').nth(1));
-    let refused: Vec<_> = of("refused").iter().map(|line| said(line, &["who", "code"])).collect();
-    assert_eq!(refused, ["ops\u{1b} PermissionDenied", "- Unauthenticated", "ops\u{1b} Unauthenticated"]);
-    assert_eq!(
-        of("refused")[2]["credential_id"].as_str(),
-        key.split('_').nth(1),
-        "the key was revoked, and says whose"
-    );
-    assert_eq!((&of("refused")[0]["what"], &of("refused")[1]["what"]), (&json!(["Create"]), &json!(["List"])));
-    let settings: Vec<_> = of("setting").iter().map(|line| line["what"][0].clone()).collect();
-    assert_eq!(settings, ["key created", "key revoked"]);
-    assert_eq!(lines.len(), 8, "{text}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_audit_says_what_the_server_did_by_itself() {
-    let page = Page::default();
-    let audit = Audit::to(page.clone()).unwrap();
-    let (faces, admin) = Faces::asking_audited(&audit).await;
-    let new = json!({ "kind": "k", "queueTimeout": "5s" }).to_string();
-    let made = faces.rest_as(&admin, "POST /api/v1/operations", &new).await.ok();
-    let wait = format!("GET /api/v1/operations/{}:wait?timeout=30s", made["id"].as_str().unwrap());
-    assert_eq!(faces.rest_as(&admin, &wait, "").await.ok()["done"], true);
-    faces.engine.shutdown().await;
-    audit.close();
-    let text = page.text();
-    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!((&last["who"], &last["from"], &last["to"]), (&json!("server"), &json!("QUEUED"), &json!("FAILED")));
-    assert!(last.get("credential").is_none() && last.get("request").is_none(), "{last}");
-}
-
-/// What was written, for a test to look at.
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Page {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -533,16 +446,19 @@ async fn when_a_key_was_used_last_is_shown_at_once_and_stored_by_and_by() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_store_may_lose_is_told_where_operators_are_served() {
-    let faces = Faces::new();
-    let ready = async |planes| {
+    let (faces, _) = Faces::asking().await;
+    let open = Faces::new();
+    let ready = async |faces: &Faces, planes| {
         let mut asked = request("GET /readyz", &[], "");
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         asked.extensions_mut().insert(Peer { address, tls: false, planes, certificate: None });
         read(faces.call(asked).await).await.ok()
     };
-    assert_eq!(ready(Planes::ALL).await["warnings"], json!([]));
-    assert_eq!(ready(Planes::ADMIN).await["warnings"], json!([]));
-    assert_eq!(ready(Planes::PUBLIC.and(Planes::WORKER)).await, json!({ "status": "SERVING" }));
+    assert_eq!(ready(&open, Planes::ALL).await["warnings"], json!([]));
+    assert_eq!(ready(&faces, Planes::ADMIN).await["warnings"], json!([]));
+    for planes in [Planes::ALL, Planes::PUBLIC.and(Planes::WORKER)] {
+        assert_eq!(ready(&faces, planes).await, json!({ "status": "SERVING" }));
+    }
 }
 
 #[tokio::test(start_paused = true)]

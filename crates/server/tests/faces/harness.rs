@@ -95,7 +95,7 @@ impl Faces {
     async fn with_first_key(self, audit: Option<&Audit>) -> (Self, String) {
         let first = OnceLock::new();
         let keep = |key: &str| first.set(key.to_owned()).map_err(|_| std::io::ErrorKind::AlreadyExists.into());
-        keys(&self.engine).create_first(keep).await.unwrap();
+        keys(&self.engine).create_first(None, keep).await.unwrap();
         (self.asking_for_keys(audit), first.into_inner().unwrap())
     }
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod agreement;
+mod audit;
 mod bad_input;
 mod conditional;
 mod connections;

@@ -9,8 +9,8 @@ use http::{Request, StatusCode};
 use operond_core::limits::SCAN_OPERATIONS_MAX;
 use operond_core::{Kind, Spec, Tenant};
 use operond_engine::Create;
-use operond_server::auth::{Auth, Keys, Limits, Rate, TenantLimits};
-use operond_server::http::{GuardOptions, layers};
+use operond_server::auth::{Audit, Auth, Keys, Limits, Rate, TenantLimits};
+use operond_server::http::{GuardOptions, audited, layers};
 use operond_server::{Settings, router};
 use serde_json::{Value, json};
 use tokio::time::advance;
@@ -18,6 +18,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 use tower::ServiceExt;
 
+use crate::audit::Page;
 use crate::harness::{ADVERTISED, App, Faces, Rest, read, request};
 
 /// A server that asks callers who they are, and limits them; `faces` asks nobody about the same operations.
@@ -30,12 +31,16 @@ struct Limited {
 
 impl Limited {
     async fn new(limits: Limits) -> Self {
+        Self::audited(limits, None).await
+    }
+
+    async fn audited(limits: Limits, audit: Option<Audit>) -> Self {
         let faces = Faces::new();
         let keys = Keys::load(faces.engine.clone()).await.unwrap();
         let router = router(faces.engine.clone(), keys.clone(), Settings::new(ADVERTISED)).await.unwrap();
         let guards = GuardOptions { advertised: None };
         let open = layers(router.clone(), &guards, None);
-        let app = layers(router, &guards, Some(Auth::new(keys).limited(limits)));
+        let app = audited(router, &guards, Some(Auth::new(keys).limited(limits)), audit);
         Self { faces, open, app }
     }
 
@@ -357,15 +362,33 @@ async fn what_the_rate_refuses_takes_nothing_from_the_quota() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_audit_says_who_calls_too_often_and_who_creates_too_much() {
+    let page = Page::default();
+    let audit = Audit::to(page.clone()).unwrap();
+    let server = Limited::audited(Limits { calls_per_second: rate(2), ..creates(1) }, Some(audit.clone())).await;
+    let key = server.key("ann", "acme").await;
+    server.create(&key, &kind()).await.ok();
+    assert_eq!(server.create(&key, &kind()).await.reason(), "QUOTA");
+    assert_eq!(server.who_am_i(&key).await.reason(), "RATE_LIMITED");
+    let bearer = [("authorization", &*key), ("content-type", "application/grpc")];
+    let by_grpc = request("POST /operond.v1.Keys/WhoAmI", &bearer, "");
+    server.app.clone().oneshot(by_grpc).await.unwrap();
+    audit.close();
+    let told: Vec<_> = page.lines().iter().map(|line| line["code"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(told, ["ResourceExhausted", "Unavailable", "Unavailable"]);
+    assert!(page.lines().iter().all(|line| line["who"] == "ann"), "{}", page.text());
+}
+
+#[tokio::test(start_paused = true)]
 async fn named_tenants_have_limits_of_their_own() {
     let tenant = |name| Tenant::parse("tenant", name).unwrap();
     let tenants = [
-        (tenant("free"), TenantLimits::default()),
+        (tenant("usual"), TenantLimits::default()),
         (tenant("large"), TenantLimits { creates_per_second: rate(3), active_operations: None }),
         (tenant("small"), TenantLimits { creates_per_second: None, active_operations: Some(1) }),
     ];
     let server = Limited::new(Limits { tenants: tenants.into(), ..creates(2) }).await;
-    for (name, passes) in [("free", 10), ("large", 3), ("small", 1), ("another", 2)] {
+    for (name, passes) in [("usual", 2), ("large", 3), ("small", 1), ("another", 2)] {
         let key = server.key(name, name).await;
         let mut passed = 0;
         while passed < 10 && server.create(&key, &kind()).await.status == StatusCode::OK {

@@ -16,6 +16,7 @@ fn the_audit_can_go_to_stdout_a_line_of_json_each() {
     let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let told: Vec<_> =
         lines.iter().map(|line| [&line["audit"], &line["who"]].map(|value| value.as_str().unwrap())).collect();
-    assert_eq!(told, [["setting", "admin"], ["operation", "admin"], ["refused", "viewer"]], "{said}");
+    let expected = [["setting", "server"], ["setting", "admin"], ["operation", "admin"], ["refused", "viewer"]];
+    assert_eq!(told, expected, "the first key comes first: {said}");
     assert!(![admin, viewer].iter().any(|key| said.contains(&**key)), "{said}");
 }

@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::task::TaskTracker;
 
+use super::audit::{Audit, Record};
 use super::clock::{now, stamp};
 use super::identity::{Credential, Identity, Roles};
 use crate::error::{ApiError, Reason, quote};
@@ -110,17 +111,26 @@ impl Keys {
     }
 
     /// Makes a key, durably.
-    pub(crate) async fn create(&self, new: NewKey) -> Result<Made, ApiError> {
+    pub(crate) async fn create(&self, new: NewKey, record: Record) -> Result<Made, ApiError> {
         new.check()?;
-        self.change(move |shared| async move { shared.create(new).await }).await
+        self.change(move |shared| async move {
+            let made = shared.create(new).await?;
+            record.setting("key created", &shown(&made.0, &made.1));
+            Ok(made)
+        })
+        .await
     }
 
     /// Makes the first key of a store, unless there is one by now: an admin of everything. `keep` is given the key
-    /// before it becomes good, so that it cannot be lost in between; what it fails with, this does.
+    /// before it becomes good, so that it cannot be lost in between; what it fails with, this does. `audit` is told.
     ///
     /// # Errors
     /// The store's, or what `keep` failed with.
-    pub async fn create_first(&self, keep: impl FnOnce(&str) -> io::Result<()>) -> Result<bool, FirstKeyError> {
+    pub async fn create_first(
+        &self,
+        audit: Option<&Audit>,
+        keep: impl FnOnce(&str) -> io::Result<()>,
+    ) -> Result<bool, FirstKeyError> {
         let _one_at_a_time = self.0.changing.lock().await;
         self.0.read_again().await.map_err(FirstKeyError::Store)?;
         if !self.is_empty() {
@@ -137,7 +147,12 @@ impl Keys {
         let hash = secret.hash();
         keep(&secret.reveal()).map_err(FirstKeyError::Keep)?;
         match self.0.store_new(new, id, hash, stamp(now())).await {
-            Ok(_) => Ok(true),
+            Ok((holder, key)) => {
+                if let Some(audit) = audit {
+                    audit.setting(None, "key created", &shown(&holder, &key));
+                }
+                Ok(true)
+            }
             // Another server was faster.
             Err(Error::Stale(_)) => Ok(false),
             Err(error) => Err(FirstKeyError::Store(error)),
@@ -145,8 +160,13 @@ impl Keys {
     }
 
     /// Makes a key useless, durably.
-    pub(crate) async fn revoke(&self, id: String) -> Result<(Holder, Key), ApiError> {
-        self.change(move |shared| async move { shared.revoke(&id).await }).await
+    pub(crate) async fn revoke(&self, id: String, record: Record) -> Result<(Holder, Key), ApiError> {
+        self.change(move |shared| async move {
+            let (holder, key) = shared.revoke(&id).await?;
+            record.setting("key revoked", &shown(&holder, &key));
+            Ok((holder, key))
+        })
+        .await
     }
 
     async fn change<T, F>(&self, change: impl FnOnce(Arc<Shared>) -> F) -> Result<T, ApiError>
@@ -320,6 +340,11 @@ async fn look_after(keys: Weak<Shared>) {
     }
 }
 
+/// Which key it is, for the audit.
+fn shown(holder: &Holder, key: &Key) -> String {
+    format!("{} {}", holder.name, key.id)
+}
+
 /// A second key of a name stands for what the first one does: else it would be somebody else.
 fn fits(holder: &Holder, new: &NewKey) -> Result<(), ApiError> {
     let differs = match () {
@@ -440,7 +465,7 @@ mod tests {
     async fn key(keys: &Keys, name: &str) -> (String, String) {
         let (name, by) = (Principal::parse("name", name).unwrap(), Principal::parse("by", "test").unwrap());
         let new = NewKey { name, scope: Scope::default(), roles: Roles::of(&[Role::Viewer]), lifetime: None, by };
-        let (_holder, key, secret) = keys.create(new).await.unwrap();
+        let (_holder, key, secret) = keys.create(new, Record::default()).await.unwrap();
         (key.id, secret)
     }
 
@@ -462,7 +487,7 @@ mod tests {
         let (store, keys) = keys().await;
         let (id, key) = key(&keys, "a").await;
         store.unanswered.store(true, SeqCst);
-        keys.revoke(id).await.unwrap_err();
+        keys.revoke(id, Record::default()).await.unwrap_err();
         keys.verify(&key).unwrap();
         store.unread.store(true, SeqCst);
         a_turn().await;
@@ -507,7 +532,7 @@ mod tests {
     async fn who_revokes_by_a_whole_key_is_not_told_its_secret() {
         let (_store, keys) = keys().await;
         let (id, key) = key(&keys, "a").await;
-        let told = format!("{:?}", keys.revoke(key.clone()).await.unwrap_err());
+        let told = format!("{:?}", keys.revoke(key.clone(), Record::default()).await.unwrap_err());
         assert!(told.contains(&id) && !told.contains(&key[..key.len() - 40]), "{told}");
         keys.verify(&key).unwrap();
     }

@@ -40,11 +40,11 @@ pub struct Limits {
     pub creates_per_second: Option<Rate>,
     /// Operations of each tenant that are not done.
     pub active_operations: Option<u64>,
-    /// Tenants that have limits of their own, instead of the two above.
+    /// Tenants that have limits of their own, instead of one or both above.
     pub tenants: BTreeMap<Tenant, TenantLimits>,
 }
 
-/// What a tenant may do. Absent means that it is not limited.
+/// What a tenant may do: what is absent is as it is for all of them, or not limited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TenantLimits {
     /// Its creates and starts, repeats among them.
@@ -57,9 +57,11 @@ impl Limits {
     /// What `tenant` may do.
     #[must_use]
     pub fn of_tenant(&self, tenant: &Tenant) -> TenantLimits {
-        let usual =
-            || TenantLimits { creates_per_second: self.creates_per_second, active_operations: self.active_operations };
-        self.tenants.get(tenant).copied().unwrap_or_else(usual)
+        let own = self.tenants.get(tenant).copied().unwrap_or_default();
+        TenantLimits {
+            creates_per_second: own.creates_per_second.or(self.creates_per_second),
+            active_operations: own.active_operations.or(self.active_operations),
+        }
     }
 }
 

@@ -10,12 +10,13 @@ use operond_store::{Applied, Batch, ClaimWant, KeyWrite, News, OperationWrite, R
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::columns::{self, id_in, read_id};
+use crate::columns::{self, id_in};
 use crate::fault::Fault;
 use crate::keys::{self, Scope, sql_limit};
 use crate::session::Session;
 use crate::set_aside::SetAside;
 use crate::time::Time;
+use crate::wanted::{self, There, Wanted};
 use crate::writes::{self, Write, Writes};
 use crate::{sql, tombstones};
 
@@ -38,7 +39,7 @@ pub(crate) async fn judge(session: &Session, batch: &Batch, context: &Context<'_
     // Read now, when every row is locked: nothing that was stored before is later than this.
     let mut rows = Rows::new(context.time.now());
     loaded.operations.into_values().for_each(|operation| rows.load(operation));
-    loaded.held.into_iter().for_each(|id| rows.hold(id));
+    loaded.held.into_iter().for_each(|(id, tenant, kind)| rows.hold(id, tenant, kind));
     for ((tenant, key), record) in &keys {
         rows.load_key(tenant.clone(), key.clone(), record.clone());
     }
@@ -109,8 +110,8 @@ struct Loaded<'c> {
     session: &'c Session,
     context: &'c Context<'c>,
     operations: HashMap<OperationId, Arc<Operation>>,
-    /// Those that somebody else has locked.
-    held: Vec<OperationId>,
+    /// Those that are there and not to be had: somebody else has them locked, or they are foreign.
+    held: Vec<There>,
     begun: bool,
 }
 
@@ -176,9 +177,8 @@ impl Loaded<'_> {
 
     /// Locks and loads the operations that are asked for by name, those that claims may get, and those that are due.
     async fn load(&mut self, wants: &Wants, keys: &HashMap<Scope, KeyRecord>) -> Result<Found, Fault> {
-        let names = wants.ids.iter().chain(keys.values().map(|record| &record.operation));
-        let names: BTreeSet<&str> = names.map(OperationId::as_str).collect();
-        let questions = self.questions(wants, &names);
+        let wanted = Wanted::of(wants, keys.values());
+        let questions = self.questions(wants, &wanted);
         if questions.is_empty() {
             return Ok(Found { gone: HashMap::new(), candidates: Vec::new(), due: Vec::new() });
         }
@@ -191,7 +191,7 @@ impl Loaded<'_> {
                 About::Timers => due.extend(self.due(&rows)?),
             }
         }
-        let missing: Vec<&str> = names.into_iter().filter(|name| !self.operations.contains_key(*name)).collect();
+        let missing = wanted.missing(&self.operations);
         let gone = tombstones::load(self.session, &missing).await?;
         self.find_held(&missing).await?;
         let mut candidates = Vec::with_capacity(turns.len());
@@ -203,15 +203,15 @@ impl Loaded<'_> {
         Ok(Found { gone, candidates, due: due.into_iter().map(|(_, id)| id).collect() })
     }
 
-    fn questions<'q>(&self, wants: &'q Wants, names: &BTreeSet<&'q str>) -> Vec<Question<'q>> {
+    fn questions<'q>(&self, wants: &'q Wants, wanted: &'q Wanted) -> Vec<Question<'q>> {
         let now = self.context.time.now();
         let (set_aside, micros) = (self.context.set_aside.ids(), now.at.micros());
         let mut questions = Vec::new();
         let question = |about, sql, parameters| Question { about, sql, parameters };
-        if !names.is_empty() {
-            let names: Vec<&str> = names.iter().copied().collect();
+        if !wanted.is_empty() {
+            let [ids, tenants, kinds] = wanted.columns();
             let lock = if self.context.patient { &sql::LOCK_OPERATIONS } else { &sql::LOCK_FREE_OPERATIONS };
-            questions.push(question(About::Names, lock, vec![Box::new(names)]));
+            questions.push(question(About::Names, lock, vec![Box::new(ids), Box::new(tenants), Box::new(kinds)]));
         }
         if !wants.claims.is_empty() {
             let parameters: Parameters<'_> = vec![Box::new(micros), Box::new(BACKOFFS_ENDED_MAX)];
@@ -247,7 +247,11 @@ impl Loaded<'_> {
         }
         let statement = self.session.prepared(&sql::OPERATIONS_THERE).await?;
         for row in &self.session.client.query(&statement, &[&missing]).await? {
-            self.held.push(read_id(row, 0)?);
+            let held = wanted::there(row)?;
+            // What was to be had for one who asks is missing to another.
+            if !self.operations.contains_key(&held.0) {
+                self.held.push(held);
+            }
         }
         Ok(())
     }

@@ -41,6 +41,7 @@ mod set_aside;
 mod sql;
 mod time;
 mod tombstones;
+mod wanted;
 mod watch;
 mod writes;
 

@@ -25,12 +25,14 @@ statements! {
     OPERATIONS_BY_ID = format!(
         "SELECT {}, {} FROM operations o JOIN specs s ON s.id = o.id WHERE o.id = ANY($1)", all("o"), spec("s")
     );
-    /// By ids, locked in their order, so that two batches never wait for each other.
+    /// By the ids $1, as far as they are of the tenant $2 and the kind $3 beside them, each of which may be '' for any;
+    /// locked in their order, so that two batches never wait for each other. What is outside of the scope of who asks
+    /// is neither waited for nor locked.
     LOCK_OPERATIONS = lock("");
     /// The same without those that somebody else has locked.
     LOCK_FREE_OPERATIONS = lock(" SKIP LOCKED");
-    /// Which of these are there.
-    OPERATIONS_THERE = "SELECT id FROM operations WHERE id = ANY($1)";
+    /// Which of these are there, and what scopes go by.
+    OPERATIONS_THERE = "SELECT id, tenant, kind FROM operations WHERE id = ANY($1)";
     INSERT_OPERATIONS = insert("operations", &[KEY, PLACE, FACTS]);
     INSERT_SPECS = insert("specs", &[ID, SPEC]);
     UPDATE_OPERATIONS = format!(
@@ -295,10 +297,13 @@ fn head(which: &str) -> String {
     format!("SELECT tenant FROM operations WHERE claimable AND kind = k.kind AND {which} ORDER BY tenant LIMIT 1")
 }
 
+/// What is wanted is looked up in, not joined with: so the order is that of the index.
 fn lock(others: &str) -> String {
+    let wanted = "IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))";
     format!(
-        "SELECT {}, {} FROM operations o JOIN specs s ON s.id = o.id WHERE o.id = ANY($1) ORDER BY o.id \
-         FOR UPDATE OF o{others}",
+        "SELECT {}, {} FROM operations o JOIN specs s ON s.id = o.id WHERE o.id = ANY($1) AND ((o.id, '', '') {wanted} \
+         OR (o.id, o.tenant, '') {wanted} OR (o.id, '', o.kind) {wanted} OR (o.id, o.tenant, o.kind) {wanted}) \
+         ORDER BY o.id FOR UPDATE OF o{others}",
         all("o"),
         spec("s")
     )

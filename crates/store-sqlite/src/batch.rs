@@ -38,8 +38,9 @@ impl<'c> Loaded<'c> {
     }
 
     fn load(&mut self, wants: &Wants) -> Result<(), Fault> {
-        for id in &wants.ids {
-            if !self.operation(id)?
+        for (id, scopes) in &wants.ids {
+            self.operation(id)?;
+            if !scopes.iter().all(|scope| self.rows.reach(scope, id))
                 && let Some(tombstone) = tombstone(self.connection, id)?
             {
                 self.tombstones.insert(id.clone(), tombstone);
@@ -132,4 +133,54 @@ fn write(connection: &Connection, rows: &Rows, places: &HashMap<OperationId, Pla
         crate::meta::note_time(connection, now.at)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use operond_core::{Command, Kind, NewOperation, Scope, Spec, Timestamp};
+    use operond_store::{Accepted, CreateRequest, Lookup, Missing, Refusal, Request};
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::migrate::{STEPS, migrate};
+    use crate::readers::get;
+
+    /// What has been carried out how often.
+    fn carried_out(connection: &Connection) -> HashMap<&'static str, i32> {
+        let runs = |sql| connection.prepare_cached(sql).unwrap().get_status(StatementStatus::Run);
+        sql::ALL.iter().map(|(name, sql)| (*name, runs(sql))).filter(|(_, runs)| *runs > 0).collect()
+    }
+
+    #[test]
+    fn a_foreign_operation_takes_the_statements_of_one_that_is_not_there() {
+        let now = Now::at(Timestamp::from_micros(1));
+        let asked = |stored: bool| {
+            let connection = Connection::open_in_memory().unwrap();
+            migrate(&connection, STEPS).unwrap();
+            connection.set_prepared_statement_cache_capacity(sql::ALL.len());
+            let spec = Spec::new(Kind::new("k").unwrap()).into();
+            let new = NewOperation { spec, metadata: None, claim: None };
+            let create = Request::Create(CreateRequest { new, entropy: [1; 13], key: None }.into());
+            let mut id = OperationId::generate(1, [2; 13]);
+            if stored {
+                let replies = apply(&connection, &Batch { requests: vec![create] }, now).unwrap().replies;
+                let [Ok(Accepted::Created { operation, .. })] = &*replies else { panic!("{replies:?}") };
+                id = operation.id.clone();
+            }
+            connection.flush_prepared_statement_cache();
+            let strangers = ["t", "u"].map(|name| Scope::of_tenant(Tenant::parse("tenant", name).unwrap()));
+            let ask = |scope: &Scope| Request::Command(scope.clone(), id.clone(), Command::Delete.into());
+            // The same one again and again, too: it must not matter what is loaded already.
+            let requests = strangers.iter().chain(&strangers).map(ask).collect();
+            let replies = apply(&connection, &Batch { requests }, now).unwrap().replies;
+            assert_eq!(replies, vec![Err(Refusal::NotFound(Missing::Never)); 4]);
+            let by_commands = carried_out(&connection);
+            assert_eq!(get(&connection, &strangers[0], &id).unwrap(), Lookup::Never);
+            [by_commands, carried_out(&connection)]
+        };
+        let [absent, foreign] = [asked(false), asked(true)];
+        assert_eq!(foreign, absent);
+        assert_eq!(absent[0], HashMap::from([("OPERATION_BY_ID", 1), ("TOMBSTONE", 1)]));
+        assert_eq!(absent[1], HashMap::from([("OPERATION_BY_ID", 2), ("TOMBSTONE", 2)]));
+    }
 }

@@ -135,7 +135,7 @@ pub(crate) fn run_reader(connection: Connection, queue: Arc<ReadQueue>, gate: Ga
 /// The tombstone is looked for second: an operation goes and gets its tombstone in one commit, so
 /// one that is not there any more has its tombstone already. For one outside of the scope, too: it
 /// takes as long to find nothing.
-fn get(connection: &Connection, scope: &Scope, id: &OperationId) -> Result<Lookup, Fault> {
+pub(crate) fn get(connection: &Connection, scope: &Scope, id: &OperationId) -> Result<Lookup, Fault> {
     match operations::load(connection, id)?.filter(|operation| scope.covers(&operation.spec)) {
         Some(operation) => Ok(Lookup::Found(operation)),
         None => Ok(Lookup::of_tombstone(scope, operations::tombstone(connection, id)?)),

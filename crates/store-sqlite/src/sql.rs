@@ -7,7 +7,7 @@ macro_rules! statements {
         $($(#[$doc])* pub(crate) const $name: &str = $sql;)*
 
         #[cfg(test)]
-        const ALL: &[(&str, &str)] = &[$((stringify!($name), $name),)*];
+        pub(crate) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name),)*];
     };
 }
 

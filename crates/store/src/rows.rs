@@ -1,6 +1,6 @@
 //! One batch at work: the rows it speaks of, the rules applied to them, and what must be written.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use operond_core::{
@@ -15,8 +15,9 @@ use crate::request::{
 /// What a store must load before [`Rows::run`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
-    /// Operations, each with its tombstone where it is gone.
-    pub ids: Vec<OperationId>,
+    /// Operations, each with the scopes of those who ask for it. Where it is not in all of them its tombstone is looked
+    /// for as well, whether it is there or not: to whoever does not reach it, it is one that is not, in the same time.
+    pub ids: BTreeMap<OperationId, Vec<Scope>>,
     /// Idempotency keys, each with the operation it names.
     pub keys: Vec<(Tenant, IdempotencyKey)>,
     /// Candidates for workers.
@@ -53,7 +54,7 @@ pub struct Rows {
     keys: HashMap<(Tenant, IdempotencyKey), KeyRow>,
     candidates: Vec<VecDeque<OperationId>>,
     due: Vec<OperationId>,
-    held: HashSet<OperationId>,
+    held: HashMap<OperationId, (Tenant, Kind)>,
     /// The place of the request that is being carried out.
     request: usize,
     transitions: Vec<Transition>,
@@ -126,7 +127,7 @@ impl Batch {
                         wants.keys.push((create.new.spec.tenant.clone(), key.clone()));
                     }
                 }
-                Request::Command(_, id, _) => wants.ids.push(id.clone()),
+                Request::Command(scope, id, _) => wants.ids.entry(id.clone()).or_default().push(scope.clone()),
                 Request::Claim(claim) => wants.claim(claim),
                 Request::Settle(limit) => wants.due = wants.due.saturating_add(*limit),
             }
@@ -164,7 +165,7 @@ impl Rows {
             keys: HashMap::new(),
             candidates: Vec::new(),
             due: Vec::new(),
-            held: HashSet::new(),
+            held: HashMap::new(),
             request: 0,
             transitions: Vec::new(),
         }
@@ -183,10 +184,16 @@ impl Rows {
         self.operations.contains_key(id)
     }
 
-    /// Says that an operation is there, and that somebody else has it locked: it is not handed in, and
-    /// what is asked of it is refused.
-    pub fn hold(&mut self, id: OperationId) {
-        self.held.insert(id);
+    /// Whether an operation was handed in, and is in this scope.
+    #[must_use]
+    pub fn reach(&self, scope: &Scope, id: &OperationId) -> bool {
+        self.operations.get(id).is_some_and(|row| scope.covers(&row.operation.spec))
+    }
+
+    /// Says that an operation is there, whose and of which kind, and that somebody else has it locked: it is not
+    /// handed in, and what is asked of it by those who reach it is refused. To others it is not there.
+    pub fn hold(&mut self, id: OperationId, tenant: Tenant, kind: Kind) {
+        self.held.insert(id, (tenant, kind));
     }
 
     /// Hands in an idempotency key that the store has.
@@ -206,7 +213,8 @@ impl Rows {
 
     /// Carries the batch out on the rows handed in: one answer a request, in order.
     ///
-    /// `tombstone` says what became of an operation that was wanted and not handed in, and whose it was.
+    /// `tombstone` says what became of an operation that was wanted and not handed in, and whose it was. It is asked as
+    /// well about one that was handed in and is outside of the scope of who wants it.
     pub fn run(&mut self, batch: &Batch, tombstone: impl Fn(&OperationId) -> Option<(Tenant, Gone)>) -> Vec<Reply> {
         let wants = batch.wants();
         let mut replies = Vec::with_capacity(batch.requests.len());
@@ -262,7 +270,8 @@ impl Rows {
     fn repeated(&mut self, request: &CreateRequest) -> Option<Reply> {
         let (key, fingerprint) = request.key.as_ref()?;
         let record = self.keys.get(&(request.new.spec.tenant.clone(), key.clone()))?.record.clone();
-        if self.held.contains(&record.operation) {
+        // Whoever has the key knows of its operation: both are of one tenant.
+        if self.held.contains_key(&record.operation) {
             return Some(Err(Refusal::Held));
         }
         let _settled = self.apply(&record.operation, &Command::Settle);
@@ -318,35 +327,29 @@ impl Rows {
         command: &Command,
         tombstone: impl Fn(&OperationId) -> Option<(Tenant, Gone)>,
     ) -> Reply {
-        if self.held.contains(id) {
+        let held = self.held.get(id);
+        if held.is_some_and(|(tenant, kind)| scope.covers_tenant(tenant) && scope.covers_kind(kind)) {
             return Err(Refusal::Held);
         }
-        if self.operations.get(id).is_some_and(|row| !scope.covers(&row.operation.spec)) {
-            // Not even settled: whoever asks has no say in when that happens.
-            return Err(Refusal::NotFound(Missing::Never));
+        if !self.reach(scope, id) {
+            // Foreign and absent are one. Nothing is settled: whoever asks has no say in when that happens.
+            return Err(Refusal::NotFound(Missing::of(scope, tombstone(id))));
         }
         if *command == Command::Delete {
             // Those who wait for it are told how it ended, also when it ends only now.
             let _settled = self.apply(id, &Command::Settle);
         }
         match self.apply(id, command) {
-            None => Err(Refusal::NotFound(self.missing(scope, id, tombstone))),
+            None => Err(Refusal::NotFound(self.gone(id).map_or(Missing::Never, Missing::Gone))),
             Some(Err(Rejection::Gone(gone))) => Err(Refusal::NotFound(Missing::Gone(gone))),
             Some(Err(rejection)) => Err(Refusal::Rejected(rejection)),
             Some(Ok(())) => Ok(self.live(id).map_or(Accepted::Deleted, Accepted::Operation)),
         }
     }
 
-    fn missing(
-        &self,
-        scope: &Scope,
-        id: &OperationId,
-        tombstone: impl Fn(&OperationId) -> Option<(Tenant, Gone)>,
-    ) -> Missing {
-        match self.operations.get(id).and_then(|row| row.gone) {
-            Some(gone) => Missing::Gone(gone),
-            None => Missing::of(scope, tombstone(id)),
-        }
+    /// How an operation went in this batch.
+    fn gone(&self, id: &OperationId) -> Option<Gone> {
+        self.operations.get(id)?.gone
     }
 
     fn claim(&mut self, group: usize, request: &ClaimRequest) -> Vec<Arc<Operation>> {
@@ -399,5 +402,43 @@ impl Rows {
 
     fn live(&self, id: &OperationId) -> Option<Arc<Operation>> {
         self.operations.get(id).filter(|row| row.gone.is_none()).map(|row| Arc::clone(&row.operation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use operond_core::{NewOperation, Spec, Timestamp};
+
+    use super::*;
+
+    /// What a stranger is told of the operation `id`, and how often a tombstone was looked for, after `hand_in`.
+    fn told(id: &OperationId, hand_in: impl FnOnce(&mut Rows)) -> (Vec<Reply>, usize) {
+        let mut rows = Rows::new(Now::at(Timestamp::from_micros(2)));
+        hand_in(&mut rows);
+        let stranger = Scope::of_tenant(Tenant::parse("tenant", "u").unwrap());
+        let asked = |command| Request::Command(stranger.clone(), id.clone(), Box::new(command));
+        let looked_for = Cell::new(0);
+        let tombstone = |_: &OperationId| {
+            looked_for.set(looked_for.get() + 1);
+            None
+        };
+        let replies = rows.run(&Batch { requests: vec![asked(Command::Delete), asked(Command::Settle)] }, tombstone);
+        assert!(rows.writes().next().is_none());
+        (replies, looked_for.get())
+    }
+
+    #[test]
+    fn to_a_stranger_an_operation_takes_as_much_as_one_that_is_not_there() {
+        let new = NewOperation { spec: Spec::new(Kind::new("k").unwrap()).into(), metadata: None, claim: None };
+        let operation = Arc::new(create(&new, OperationId::generate(1, [1; 13]), Timestamp::from_micros(1)));
+        let absent = told(&operation.id, |_| {});
+        assert_eq!(absent, (vec![Err(Refusal::NotFound(Missing::Never)); 2], 2));
+        assert_eq!(told(&operation.id, |rows| rows.load(Arc::clone(&operation))), absent);
+        let held = |rows: &mut Rows| {
+            rows.hold(operation.id.clone(), operation.spec.tenant.clone(), operation.spec.kind.clone());
+        };
+        assert_eq!(told(&operation.id, held), absent);
     }
 }

@@ -67,6 +67,8 @@ caught! {
         documents::a_refused_write_leaves_every_document_as_it_was;
     a_store_that_looks_up_foreign_operations_is_caught: LooksUpForeignOnes by
         scopes::f45_a_foreign_operation_is_as_one_that_never_was;
+    a_store_that_tells_strangers_what_is_held_is_caught: TellsStrangersWhatIsHeld by
+        scopes::f45_a_foreign_operation_that_somebody_holds_is_as_one_that_never_was;
     a_store_that_lists_foreign_operations_is_caught: ListsForeignOnes by
         scopes::a_list_of_one_tenant_shows_nothing_of_another, scopes::a_list_of_one_tenant_does_not_look_at_others;
     a_store_that_offers_foreign_operations_is_caught: OffersForeignOnes by

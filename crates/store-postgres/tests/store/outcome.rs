@@ -123,12 +123,12 @@ fn f24_a_commit_that_the_database_warns_of_is_no_success() {
 }
 
 /// Somebody's transaction that has an operation locked, until it is dropped.
-struct Holder {
+pub(crate) struct Holder {
     _open: tokio_postgres::Client,
 }
 
 impl Holder {
-    fn of(url: &str, id: &OperationId) -> Self {
+    pub(crate) fn of(url: &str, id: &OperationId) -> Self {
         RUNTIME.block_on(async {
             let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
             RUNTIME.spawn(connection);

@@ -2,24 +2,31 @@
 
 use std::sync::Arc;
 
+use operond_core::OperationId;
 use operond_store::conformance::{self, Archived, Differential, Subject};
 use operond_store::{Archive, ManualClock, MemoryStore, Store};
 use operond_store_postgres::PostgresArchive;
 
 use crate::fixture::{RUNTIME, START, fresh, open_on, wait};
+use crate::outcome::Holder;
 
-/// A schema that outlives the handles of its store.
-struct InSchema(String);
+/// A schema that outlives the handles of its store, and those who have something in it locked.
+struct InSchema(String, Vec<Holder>);
 
 impl InSchema {
     fn new() -> Self {
-        Self(fresh())
+        Self(fresh(), Vec::new())
     }
 }
 
 impl Subject for InSchema {
     fn open(&mut self, clock: Arc<ManualClock>) -> Arc<dyn Store> {
         Arc::new(open_on(&self.0, clock))
+    }
+
+    fn hold(&mut self, id: &OperationId) -> bool {
+        self.1.push(Holder::of(&self.0, id));
+        true
     }
 }
 

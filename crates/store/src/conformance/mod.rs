@@ -56,6 +56,8 @@ cases! { fields lookups batches keys claims timers lists filtering documents sco
 
 use std::sync::Arc;
 
+use operond_core::OperationId;
+
 pub use block_on::block_on;
 pub use differential::{Differential, History};
 
@@ -71,6 +73,12 @@ pub trait Subject {
     /// Opens the store on `clock`: empty at first, and with what it kept when its store was closed
     /// before. The futures of the store are waited for without a runtime.
     fn open(&mut self, clock: Arc<ManualClock>) -> Arc<dyn Store>;
+
+    /// Has somebody else lock an operation, and keep it locked for longer than the store waits. Says whether it is
+    /// locked: it cannot be where nobody else writes.
+    fn hold(&mut self, _id: &OperationId) -> bool {
+        false
+    }
 }
 
 /// How cases get at a kind of store that can be copied.
@@ -220,6 +228,7 @@ macro_rules! conformance_suite {
             scopes {
                 f45_a_foreign_operation_is_as_one_that_never_was
                 nothing_is_settled_on_account_of_a_stranger
+                f45_a_foreign_operation_that_somebody_holds_is_as_one_that_never_was
                 a_tombstone_is_told_to_its_tenant_alone
                 what_a_batch_removes_is_told_to_its_tenant_alone
                 a_claim_for_one_tenant_gets_nothing_of_another

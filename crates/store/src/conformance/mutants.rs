@@ -15,7 +15,7 @@ use crate::clock::{ManualClock, StoreTime};
 use crate::documents::{Collection, Document, DocumentWrite, Stale};
 use crate::list::{Count, CountQuery, Cursor, ListQuery, Order, Page};
 use crate::memory::{Tables, ready};
-use crate::request::{Applied, Batch, Reply, Request};
+use crate::request::{Applied, Batch, Refusal, Reply, Request};
 use crate::rows::{ClaimWant, Rows, Wants};
 use crate::{Answer, Error, Lookup, Properties, Store};
 
@@ -66,6 +66,8 @@ pub enum Flaw {
     PutsHalfOfTheDocuments,
     /// Finds operations outside of the scope.
     LooksUpForeignOnes,
+    /// Says of an operation that somebody holds it to whoever asks.
+    TellsStrangersWhatIsHeld,
     /// Lists operations outside of the scope.
     ListsForeignOnes,
     /// Offers a worker of one tenant operations of others.
@@ -99,6 +101,7 @@ impl Flaw {
         Self::IgnoresVersions,
         Self::PutsHalfOfTheDocuments,
         Self::LooksUpForeignOnes,
+        Self::TellsStrangersWhatIsHeld,
         Self::ListsForeignOnes,
         Self::OffersForeignOnes,
         Self::NeverCloses,
@@ -116,6 +119,8 @@ pub struct Mutant {
 struct Kept {
     tables: Tables,
     before_last: Tables,
+    /// What somebody else has locked.
+    held: HashSet<OperationId>,
     last_stored: Option<Timestamp>,
     batches: u64,
     openings: u8,
@@ -151,6 +156,10 @@ impl Subject for Mutant {
             kept: Arc::clone(&self.kept),
             closed: Mutex::new(false),
         })
+    }
+
+    fn hold(&mut self, id: &OperationId) -> bool {
+        self.kept.lock().expect("no panic while held").held.insert(id.clone())
     }
 }
 
@@ -222,8 +231,13 @@ impl FlawedStore {
     fn carry_out(&self, kept: &mut Kept, batch: &Batch) -> Result<Applied, Error> {
         let now = self.now();
         let source = if self.has(Flaw::IgnoresTheRevision) { &kept.before_last } else { &kept.tables };
-        let mut rows = self.load(source, &batch.wants(), now);
-        let replies = rows.run(batch, |id| source.tombstone(id));
+        let mut rows = self.load(source, &kept.held, &batch.wants(), now);
+        let mut replies = rows.run(batch, |id| source.tombstone(id));
+        if self.has(Flaw::TellsStrangersWhatIsHeld) {
+            let held = |request: &Request| matches!(request, Request::Command(_, id, _) if kept.held.contains(id));
+            let told = batch.requests.iter().zip(&mut replies).filter(|(request, _)| held(request));
+            told.for_each(|(_, reply)| *reply = Err(Refusal::Held));
+        }
         kept.before_last = kept.tables.clone();
         kept.batches += 1;
         kept.last_stored = Some(now.at);
@@ -242,12 +256,18 @@ impl FlawedStore {
         Ok(rows.applied(replies))
     }
 
-    fn load(&self, tables: &Tables, wants: &Wants, now: Now) -> Rows {
+    fn load(&self, tables: &Tables, held: &HashSet<OperationId>, wants: &Wants, now: Now) -> Rows {
         let mut wants = wants.clone();
         let claims = std::mem::take(&mut wants.claims);
         let candidates: Vec<_> = claims.iter().map(|want| self.candidates(tables, want, now.at)).collect();
-        wants.ids.extend(candidates.iter().flatten().cloned());
+        wants.ids.extend(candidates.iter().flatten().map(|id| (id.clone(), Vec::new())));
+        wants.ids.retain(|id, _| !held.contains(id));
         let mut rows = tables.rows(&wants, now);
+        for id in held {
+            if let Lookup::Found(operation) = tables.lookup(&Scope::default(), id) {
+                rows.hold(id.clone(), operation.spec.tenant.clone(), operation.spec.kind.clone());
+            }
+        }
         candidates.into_iter().for_each(|candidates| rows.offer(candidates));
         rows
     }

@@ -40,6 +40,11 @@ impl<'a> Rig<'a> {
         self.store = self.subject.open(Arc::clone(&self.clock));
     }
 
+    /// Has somebody else lock it; says whether that is possible.
+    pub(crate) fn hold(&mut self, id: &OperationId) -> bool {
+        self.subject.hold(id)
+    }
+
     /// What the store's clock shows while nobody stepped the calendar.
     pub(crate) fn now(&self) -> Timestamp {
         use crate::clock::Clock;

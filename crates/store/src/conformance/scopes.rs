@@ -7,12 +7,12 @@ use operond_core::{Command, Gone, Operation, OperationId, Retention, Scope, Spec
 
 use super::Subject;
 use super::make::{
-    HOUR, cancel, complete, create, filter, heartbeat, kind, new_operation, release, retry, tenant,
+    HOUR, cancel, complete, create, filter, fingerprint, heartbeat, key, kind, new_operation, release, retry, tenant,
 };
 use super::block_on::block_on;
 use super::rig::{Rig, claimed, created, ids, query};
 use crate::list::{CountQuery, ListQuery, Order};
-use crate::request::{Missing, Refusal, Reply, Request};
+use crate::request::{Accepted, Missing, Refusal, Reply, Request};
 use crate::Lookup;
 
 pub fn f45_a_foreign_operation_is_as_one_that_never_was(subject: &mut dyn Subject) {
@@ -53,6 +53,32 @@ pub fn nothing_is_settled_on_account_of_a_stranger(subject: &mut dyn Subject) {
     }
     assert_eq!(rig.read(&due.id), due);
     assert!(rig.command_in(&Scope::of_tenant(tenant("t")), &due.id, cancel()).1 > 0, "its own tenant settles it");
+}
+
+pub fn f45_a_foreign_operation_that_somebody_holds_is_as_one_that_never_was(subject: &mut dyn Subject) {
+    let mut rig = Rig::new(subject);
+    let spec = |name| Spec { tenant: tenant(name), ..Spec::new(kind("work")) };
+    let own = created(rig.create_keyed(spec("t"), &key("k"), fingerprint(1)));
+    let held = rig.hold(&own.id);
+    for scope in foreign() {
+        assert_eq!(rig.lookup_in(&scope, &own.id), Lookup::Never, "{scope:?}");
+        for command in [cancel(), Command::Delete, Command::Settle] {
+            assert_eq!(rig.command_in(&scope, &own.id, command), (never(), 0), "{scope:?}");
+        }
+    }
+    // Nor does it help to ask together with those who reach it, or behind them.
+    let asked = |scope| Request::Command(scope, own.id.clone(), Box::new(Command::Settle));
+    let mixed = foreign().into_iter().chain(familiar()).chain(foreign());
+    let replies = rig.batch(mixed.map(asked).collect()).replies;
+    let told = if held { Err(Refusal::Held) } else { Ok(Accepted::Operation(Arc::clone(&own))) };
+    let [strangers, others] = [vec![never(); foreign().len()], vec![told; familiar().len()]];
+    assert_eq!(replies, [strangers.clone(), others, strangers].concat());
+    for scope in foreign() {
+        assert_eq!(rig.command_in(&scope, &own.id, cancel()), (never(), 0), "{scope:?}");
+    }
+    // A key is its tenant's, and so is what it stands for.
+    assert_eq!(rig.create_keyed(spec("t"), &key("k"), fingerprint(1)) == Err(Refusal::Held), held);
+    assert!(rig.create_keyed(spec("u"), &key("k"), fingerprint(1)).is_ok());
 }
 
 pub fn a_tombstone_is_told_to_its_tenant_alone(subject: &mut dyn Subject) {

@@ -52,7 +52,7 @@ impl Tables {
     /// Loads what is wanted.
     pub(crate) fn rows(&self, wants: &Wants, now: Now) -> Rows {
         let mut rows = Rows::new(now);
-        self.load(&mut rows, &wants.ids);
+        self.load(&mut rows, wants.ids.keys());
         for (tenant, key) in &wants.keys {
             if let Some(record) = self.keys.get(&(tenant.clone(), key.clone())) {
                 self.load(&mut rows, [&record.operation]);

@@ -16,8 +16,16 @@ use crate::auth::identity::Identity;
 /// Everybody who has keys, by name and by the ids of their keys.
 #[derive(Default)]
 pub(crate) struct Known {
-    holders: BTreeMap<Arc<str>, (Holder, u64)>,
+    holders: BTreeMap<Arc<str>, Stored>,
     by_id: HashMap<String, Entry>,
+}
+
+#[derive(Clone)]
+struct Stored {
+    holder: Holder,
+    version: u64,
+    /// Whether more is stored than this release can read.
+    partly_read: bool,
 }
 
 struct Entry {
@@ -65,22 +73,24 @@ impl Known {
         let mut holders = self.holders.clone();
         for document in documents {
             let holder = Holder::decode(&document.name, &document.bytes).ok_or(Error::DataLoss)?;
-            holders.insert(document.name, (holder, document.version));
+            let partly_read = *holder.encode() != *document.bytes;
+            holders.insert(document.name, Stored { holder, version: document.version, partly_read });
         }
-        let keys =
-            holders.iter().flat_map(|(name, (holder, _))| holder.keys.iter().map(move |key| (name, holder, key)));
-        let by_id = keys.map(|(name, holder, key)| (key.id.clone(), Entry::of(name, holder, key))).collect();
+        let mut by_id = HashMap::new();
+        for (name, Stored { holder, .. }) in &holders {
+            by_id.extend(holder.keys.iter().map(|key| (key.id.clone(), Entry::of(name, holder, key))));
+        }
         Ok(Self { holders, by_id })
     }
 
     /// Everybody, by name.
     pub(crate) fn holders(&self) -> impl Iterator<Item = &Holder> {
-        self.holders.values().map(|(holder, _)| holder)
+        self.holders.values().map(|stored| &stored.holder)
     }
 
     /// One of them, and the version that is stored.
     pub(crate) fn holder(&self, name: &str) -> Option<(&Holder, u64)> {
-        self.holders.get(name).map(|(holder, version)| (holder, *version))
+        self.holders.get(name).map(|stored| (&stored.holder, stored.version))
     }
 
     /// Who has the key of this id.
@@ -127,23 +137,22 @@ impl Known {
         }
     }
 
-    /// Holders with keys that were used so much later than is stored, as they are to be stored; `max` of them.
+    /// Holders with keys that were used so much later than is stored, as they are to be stored; `max` of them. What a
+    /// newer release has stored of one would be lost, and is worth more than that.
     pub(super) fn moved_on(&self, step: Duration, max: usize) -> Vec<(Holder, u64)> {
         let later = |key: &Key| {
             let used = self.last_used(&key.id)?;
             key.last_used_at.is_none_or(|stored| stored.after(step) <= used).then_some(used)
         };
-        let moved = self.holders.values().filter(|(holder, _)| holder.keys.iter().any(|key| later(key).is_some()));
-        moved
-            .take(max)
-            .map(|(holder, version)| {
-                let mut holder = holder.clone();
-                for key in &mut holder.keys {
-                    key.last_used_at = later(key).or(key.last_used_at);
-                }
-                (holder, *version)
-            })
-            .collect()
+        let moved = |stored: &&Stored| !stored.partly_read && stored.holder.keys.iter().any(|key| later(key).is_some());
+        let to_store = |stored: &Stored| {
+            let mut holder = stored.holder.clone();
+            for key in &mut holder.keys {
+                key.last_used_at = later(key).or(key.last_used_at);
+            }
+            (holder, stored.version)
+        };
+        self.holders.values().filter(moved).take(max).map(to_store).collect()
     }
 }
 

@@ -512,6 +512,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_a_newer_release_has_stored_outlives_the_use_of_a_key() {
+        let (store, keys) = keys().await;
+        let (_id, key) = key(&keys, "a").await;
+        let stored = async || store.documents(Collection::Keys).await.unwrap().remove(0);
+        let document = stored().await;
+        // The field 100 with a string: who knows it writes it behind the others.
+        let bytes = [&*document.bytes, b"\xa2\x06\x03new"].concat();
+        let write = DocumentWrite {
+            collection: Collection::Keys,
+            name: document.name,
+            replaces: document.version,
+            bytes: bytes.clone().into(),
+        };
+        store.put_documents(vec![write]).await.unwrap().unwrap();
+        keys.0.clone().reload().await.unwrap();
+        keys.verify(&key).unwrap();
+        a_turn().await;
+        assert_eq!(*stored().await.bytes, *bytes);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn tokens_and_certificates_let_nobody_in_behind_their_end() {
         let (_store, keys) = keys().await;
         let hour = Duration::from_secs(3_600);

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use operond_core::{Operation, State, Timestamp};
+use operond_core::{Operation, OperationId, State, Tenant, Timestamp};
 use operond_engine::Origin;
 use operond_store::Transition;
 use serde::Serialize;
@@ -65,6 +65,7 @@ struct Line<'a> {
     what: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<&'a str>,
+    /// Whose the operation is; or whose operations somebody reaches who was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +90,8 @@ struct Line<'a> {
 /// A call that was refused.
 pub(crate) struct Refused<'a> {
     pub(crate) method: Option<Method>,
+    /// Which operation it was about, where the path says so: bodies are not read.
+    pub(crate) operation: Option<&'a OperationId>,
     /// Who called, or whose key it was that is good no more.
     pub(crate) identity: Option<&'a Identity>,
     pub(crate) code: Code,
@@ -137,6 +140,8 @@ impl Audit {
             credential: credential.map(|(sort, _)| sort),
             credential_id: credential.map(|(_, id)| id),
             what: refused.method.map(Method::as_str).into_iter().collect(),
+            operation: refused.operation.map(OperationId::as_str),
+            tenant: refused.identity.and_then(|identity| identity.scope.tenant.as_ref()).map(Tenant::as_str),
             code: Some(format!("{:?}", refused.code)),
             peer: refused.peer.map(|peer| peer.to_string()),
             request: Some(refused.request),
@@ -381,7 +386,7 @@ mod tests {
     fn refuse(audit: &Audit, identity: Option<&Identity>, times: usize) {
         let code = if identity.is_some() { Code::PermissionDenied } else { Code::Unauthenticated };
         for _ in 0..times {
-            audit.refused(&Refused { method: None, identity, code, peer: None, request: "r" });
+            audit.refused(&Refused { method: None, operation: None, identity, code, peer: None, request: "r" });
         }
     }
 

@@ -252,6 +252,19 @@ mod tests {
     }
 
     #[test]
+    fn what_no_service_of_ours_has_is_in_the_other_matrix() {
+        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let mut served = Vec::new();
+        for service in pool.services() {
+            let path = |name: &str| format!("/{}/{name}", service.full_name());
+            served.extend(service.methods().filter_map(|method| Method::of_grpc(&path(method.name()))));
+        }
+        let others: Vec<_> = Method::ALL.iter().filter(|method| !served.contains(method)).collect();
+        let known = [&Method::Health, &Method::OpenApi, &Method::Metrics, &Method::Reflection];
+        assert_eq!(others, known, "say in tests/faces/matrix.rs who may, where it belongs to no service");
+    }
+
+    #[test]
     fn only_what_tells_nothing_is_open_to_everybody() {
         let open: Vec<_> = Method::ALL.iter().filter(|method| method.may() == May::Anyone).collect();
         assert_eq!(open, [&Method::Endpoints, &Method::Health, &Method::OpenApi]);

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use pin_project_lite::pin_project;
 use tonic::Code;
 use tower::Service;
@@ -31,6 +31,7 @@ use tower::Service;
 use crate::auth::{self, Audit, Auth, Deciding, Identity, Refused, admit};
 use crate::error::Reason;
 use crate::net::Peer;
+use crate::rest::operation_of;
 
 pub(crate) use admission::hold;
 pub(crate) use arriving::{Arrived, Arriving};
@@ -255,6 +256,7 @@ struct Answer {
 struct Audited {
     audit: Audit,
     method: Option<auth::Method>,
+    uri: Uri,
     identity: Option<Arc<Identity>>,
     peer: Option<SocketAddr>,
 }
@@ -264,6 +266,7 @@ impl Audited {
         Self {
             audit: audit.clone(),
             method: auth::Method::of(request),
+            uri: request.uri().clone(),
             identity: None,
             peer: request.extensions().get::<Peer>().map(|peer| peer.address),
         }
@@ -271,8 +274,9 @@ impl Audited {
 
     fn tell(&self, code: Code, request: &RequestId) {
         let identity = self.identity.as_deref();
-        let request = request.as_str();
-        self.audit.refused(&Refused { method: self.method, identity, code, peer: self.peer, request });
+        let (request, operation) = (request.as_str(), operation_of(self.uri.path()));
+        let operation = operation.as_ref();
+        self.audit.refused(&Refused { method: self.method, operation, identity, code, peer: self.peer, request });
     }
 }
 

@@ -30,7 +30,7 @@ use crate::service::{self, Hold, Service};
 use crate::wire;
 
 use conditional::Seen;
-pub(crate) use route::{Call, call_of};
+pub(crate) use route::{Call, call_of, operation_of};
 
 use route::Route;
 

@@ -1,6 +1,7 @@
 //! Which call a path and a method stand for.
 
 use http::Method;
+use operond_core::OperationId;
 use percent_encoding::percent_decode_str;
 
 use crate::error::{ApiError, Reason, quote};
@@ -115,6 +116,13 @@ pub(super) fn find(path: &str) -> Result<Route, ApiError> {
 /// The call that a path and a method stand for, if there is one.
 pub(crate) fn call_of(path: &str, method: &Method) -> Option<Call> {
     choose(find(path).ok()?.calls, method).ok()
+}
+
+/// The operation that a path is about, if it has the id of one.
+pub(crate) fn operation_of(path: &str) -> Option<OperationId> {
+    let route = find(path).ok()?;
+    let (_, id) = route.id.rsplit_once('/').unwrap_or(("", &route.id));
+    OperationId::parse("id", id).ok().filter(|_| path.contains("operations"))
 }
 
 /// What is at a path of the Google face, whose names have any number of segments.

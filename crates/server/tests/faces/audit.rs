@@ -76,6 +76,29 @@ async fn the_audit_says_what_the_server_did_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_call_is_told_with_the_operation_in_its_path_and_whose_it_could_be() {
+    let page = Page::default();
+    let audit = Audit::to(page.clone()).unwrap();
+    let (faces, admin) = Faces::asking_audited(&audit).await;
+    let viewer = faces.key(&admin, &json!({ "name": "v", "tenant": "acme", "roles": ["ROLE_VIEWER"] })).await;
+    let id = "op00000000000000000000000000";
+    for line in [
+        format!("DELETE /api/v1/operations/{id}"),
+        format!("POST /operations/{id}:cancel"),
+        format!("POST /v1/shops/7/operations/{id}:cancel"),
+        format!("POST /api/v1/keys/{id}:revoke"),
+        "POST /api/v1/operations".into(),
+    ] {
+        assert_eq!(faces.rest_as(&viewer, &line, "{}").await.status, 403, "{line}");
+    }
+    audit.close();
+    let refused: Vec<_> = page.lines().into_iter().filter(|line| line["audit"] == "refused").collect();
+    let told: Vec<_> = refused.iter().map(|line| line.get("operation").and_then(Value::as_str)).collect();
+    assert_eq!(told, [Some(id), Some(id), Some(id), None, None]);
+    assert!(refused.iter().all(|line| line["tenant"] == "acme"), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_somebody_changes_who_hangs_up_is_told_all_the_same() {
     let page = Page::default();
     let audit = Audit::to(page.clone()).unwrap();

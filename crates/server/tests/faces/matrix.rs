@@ -323,6 +323,42 @@ async fn b45_every_method_serves_those_who_may_what_is_theirs_and_nobody_else_an
     }
 }
 
+/// What no service has: over REST alone, or served beside them. A test of the table of methods knows all of these.
+#[tokio::test(start_paused = true)]
+async fn b45_what_belongs_to_no_service_serves_those_who_may() {
+    let matrix = Matrix::new().await;
+    let viewer = json!({ "name": "V", "tenant": "*", "roles": ["ROLE_VIEWER"] });
+    let viewer = matrix.faces.key(&matrix.admin, &viewer).await;
+    for (line, may) in [
+        ("GET /metrics", "VR"),
+        ("GET /healthz", "-vopwaVR"),
+        ("GET /readyz", "-vopwaVR"),
+        ("GET /api/v1/openapi.json", "-vopwaVR"),
+        ("POST /grpc.health.v1.Health/Check", "-vopwaVR"),
+        ("POST /grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "vopwaVR"),
+        ("POST /grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "vopwaVR"),
+    ] {
+        for caller in "-vopwaVR".chars() {
+            let key = if caller == 'V' { Some(&*viewer) } else { matrix.key(caller) };
+            let bearer = key.map(|key| format!("Bearer {key}"));
+            let mut headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+            if line.contains("grpc") {
+                headers.push(("content-type", "application/grpc"));
+            }
+            // A message without anything in it.
+            let body = if line.contains("grpc") { "\0\0\0\0\0" } else { "" };
+            let answer = matrix.faces.call(request(line, &headers, body)).await;
+            let told = if line.contains("grpc") { told_by_grpc(&answer) } else { told_by_rest(answer).await };
+            let cell = format!("{line} by {caller:?}: {told:?}");
+            match (may.contains(caller), caller) {
+                (true, _) => assert_eq!(told, Told::Answered, "{cell}"),
+                (false, '-') => assert!(told.is(Code::Unauthenticated), "{cell}"),
+                (false, _) => assert!(told.is(Code::PermissionDenied), "{cell}"),
+            }
+        }
+    }
+}
+
 #[test]
 fn every_method_of_every_service_has_a_row() {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();

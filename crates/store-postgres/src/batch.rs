@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, LazyLock};
 
 use futures::future::{try_join, try_join_all};
-use operond_core::{Gone, KeyRecord, Operation, OperationId, Tenant, Timestamp};
+use operond_core::{Gone, KeyRecord, Kind, Operation, OperationId, Tenant, Timestamp};
 use operond_store::pack::Packed;
 use operond_store::{Applied, Batch, ClaimWant, KeyWrite, News, OperationWrite, Rows, Wants};
+use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::columns::{self, id_in};
 use crate::fault::Fault;
 use crate::keys::{self, Scope, sql_limit};
+use crate::passed::{Passed, Spans};
 use crate::session::Session;
 use crate::set_aside::SetAside;
 use crate::time::Time;
@@ -24,6 +26,7 @@ use crate::{sql, tombstones};
 pub(crate) struct Context<'c> {
     pub(crate) time: &'c Time,
     pub(crate) set_aside: &'c SetAside,
+    pub(crate) passed: &'c Passed,
     /// Whether operations that somebody else has locked are waited for. Those that are not are refused.
     pub(crate) patient: bool,
 }
@@ -141,6 +144,16 @@ enum About {
     Timers,
 }
 
+impl About {
+    /// Whether it steps over what is dead in an index.
+    fn is_search(&self) -> bool {
+        match self {
+            Self::Names => false,
+            Self::Backoffs | Self::Claim | Self::Timers => true,
+        }
+    }
+}
+
 impl Loaded<'_> {
     /// Asks in the transaction, which begins with the first question: all that is to be known at the same time in
     /// one go. The database would be idle while an answer is on its way and the next question on its way back.
@@ -154,7 +167,12 @@ impl Loaded<'_> {
             let parameters: Vec<&(dyn ToSql + Sync)> = question.parameters.iter().map(|value| &**value as _).collect();
             client.query(statement, &parameters).await
         });
-        let ((), rows) = try_join(self.begin(), try_join_all(asked)).await?;
+        // The way there and back is in the time of the first answer; finding work is in that of the others.
+        let begin = async { self.begin().await.map(|()| Instant::now()) };
+        let (begun, rows) = try_join(begin, try_join_all(asked)).await?;
+        if questions.iter().any(|question| question.about.is_search()) {
+            self.context.passed.took(begun.elapsed());
+        }
         self.begun = true;
         Ok(rows)
     }
@@ -206,6 +224,7 @@ impl Loaded<'_> {
     fn questions<'q>(&self, wants: &'q Wants, wanted: &'q Wanted) -> Vec<Question<'q>> {
         let now = self.context.time.now();
         let (set_aside, micros) = (self.context.set_aside.ids(), now.at.micros());
+        let passed = self.context.passed.timers();
         let mut questions = Vec::new();
         let question = |about, sql, parameters| Question { about, sql, parameters };
         if !wanted.is_empty() {
@@ -214,20 +233,22 @@ impl Loaded<'_> {
             questions.push(question(About::Names, lock, vec![Box::new(ids), Box::new(tenants), Box::new(kinds)]));
         }
         if !wants.claims.is_empty() {
-            let parameters: Parameters<'_> = vec![Box::new(micros), Box::new(BACKOFFS_ENDED_MAX)];
+            let parameters: Parameters<'_> =
+                vec![Box::new(micros), Box::new(BACKOFFS_ENDED_MAX), Box::new(passed.backoff)];
             questions.push(question(About::Backoffs, &sql::END_BACKOFFS, parameters));
         }
         for want in &wants.claims {
-            questions.push(of_claim(want, set_aside.clone(), false));
+            questions.push(of_claim(want, self.context, false));
         }
-        let timers: &[&'static LazyLock<String>] = match (wants.due > 0, now.retention_held) {
+        let timers: &[(&'static LazyLock<String>, i64)] = match (wants.due > 0, now.retention_held) {
             (false, _) => &[],
-            (true, true) => &[&sql::DUE],
-            (true, false) => &[&sql::DUE, &sql::EXPIRED],
+            (true, true) => &[(&sql::DUE, passed.due)],
+            (true, false) => &[(&sql::DUE, passed.due), (&sql::EXPIRED, passed.expires)],
         };
-        for sql in timers {
+        for &(sql, from) in timers {
             let limit = sql_limit(wants.due);
-            let parameters: Parameters<'_> = vec![Box::new(micros), Box::new(limit), Box::new(set_aside.clone())];
+            let parameters: Parameters<'_> =
+                vec![Box::new(micros), Box::new(limit), Box::new(set_aside.clone()), Box::new(from)];
             questions.push(question(About::Timers, sql, parameters));
         }
         questions
@@ -262,7 +283,7 @@ impl Loaded<'_> {
             return Ok(fair.take(want.max));
         }
         // Some tenants had little: the others give more.
-        let question = of_claim(want, self.context.set_aside.ids(), true);
+        let question = of_claim(want, self.context, true);
         let rows = self.ask(&[question]).await?.concat();
         Ok(self.turns(&rows)?.take(want.max))
     }
@@ -309,24 +330,32 @@ impl Loaded<'_> {
 }
 
 /// What to ask for a claim, with `all` of each tenant as many as are wanted.
-fn of_claim(want: &ClaimWant, set_aside: Vec<String>, all: bool) -> Question<'_> {
-    let kinds: BTreeSet<&str> = want.kinds.iter().map(operond_core::Kind::as_str).collect();
-    let kinds: Vec<&str> = kinds.into_iter().collect();
+fn of_claim<'q>(want: &'q ClaimWant, context: &Context<'_>, all: bool) -> Question<'q> {
+    let kinds: BTreeSet<&str> = want.kinds.iter().map(Kind::as_str).collect();
+    let (set_aside, max) = (context.set_aside.ids(), sql_limit(want.max));
     let after = want.after.as_ref().map_or("", Tenant::as_str);
     let about = About::Claim;
     if let Some(tenant) = &want.tenant {
+        let from = context.passed.of_tenant(&kinds, tenant);
+        let kinds: Vec<&str> = kinds.into_iter().collect();
         let parameters: Parameters<'_> =
-            vec![Box::new(kinds), Box::new(tenant.as_str()), Box::new(sql_limit(want.max)), Box::new(set_aside)];
+            vec![Box::new(kinds), Box::new(tenant.as_str()), Box::new(max), Box::new(set_aside), Box::new(from)];
         return Question { about, sql: &sql::CANDIDATES_OF_TENANT, parameters };
     }
-    if let ([kind], 1) = (&*kinds, want.max) {
+    let spans = context.passed.spans(&kinds);
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    if let (None, [kind], 1) = (&spans, &*kinds, want.max) {
         let parameters: Parameters<'_> = vec![Box::new(*kind), Box::new(after), Box::new(set_aside)];
         return Question { about, sql: &sql::CANDIDATE, parameters };
     }
-    let max = sql_limit(want.max);
-    let parameters: Parameters<'_> =
+    let mut parameters: Parameters<'_> =
         vec![Box::new(kinds), Box::new(after), Box::new(max), Box::new(set_aside), Box::new(all)];
-    Question { about, sql: &sql::CANDIDATES, parameters }
+    let Some(Spans { kinds, tenants, from, until }) = spans else {
+        return Question { about, sql: &sql::CANDIDATES, parameters };
+    };
+    let spans: Parameters<'_> = vec![Box::new(kinds), Box::new(tenants), Box::new(from), Box::new(until)];
+    parameters.extend(spans);
+    Question { about, sql: &sql::CANDIDATES_IN_SPANS, parameters }
 }
 
 /// Candidates by the turns of their tenants.
@@ -371,3 +400,6 @@ impl Turns {
 
 /// Backoffs that one batch ends at most; those that ended first come first.
 const BACKOFFS_ENDED_MAX: i64 = 4096;
+
+#[cfg(test)]
+mod tests;

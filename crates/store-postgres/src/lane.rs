@@ -22,6 +22,7 @@ use crate::documents;
 use crate::fault::Fault;
 use crate::held::Held;
 use crate::keys::{self, KeyPurge};
+use crate::passed::Passed;
 use crate::presence::{Presence, Stream};
 use crate::session::{Connector, Session};
 use crate::set_aside::SetAside;
@@ -33,6 +34,7 @@ pub(crate) struct Lanes {
     connector: Connector,
     time: Arc<Time>,
     set_aside: SetAside,
+    passed: Passed,
     presence: Arc<Presence>,
     free: Semaphore,
     idle: Mutex<Vec<Lane>>,
@@ -93,11 +95,18 @@ impl Done {
 }
 
 impl Lanes {
-    pub(crate) fn new(connector: Connector, time: Arc<Time>, presence: Arc<Presence>, lanes: usize) -> Self {
+    pub(crate) fn new(
+        connector: Connector,
+        time: Arc<Time>,
+        presence: Arc<Presence>,
+        passed: Passed,
+        lanes: usize,
+    ) -> Self {
         Self {
             connector,
             time,
             set_aside: SetAside::default(),
+            passed,
             presence,
             free: Semaphore::new(lanes),
             idle: Mutex::default(),
@@ -112,9 +121,20 @@ impl Lanes {
         self.written_at.load(Ordering::SeqCst)
     }
 
+    pub(crate) fn passed(&self) -> &Passed {
+        &self.passed
+    }
+
+    pub(crate) fn set_aside(&self) -> &SetAside {
+        &self.set_aside
+    }
+
     pub(crate) async fn update(&self, batch: Arc<Batch>) -> Result<Applied, Error> {
         match self.carry_out(&Work::Batch(batch)).await? {
-            Done::Batch(applied) => Ok(applied),
+            Done::Batch(applied) => {
+                self.passed.note(&applied);
+                Ok(applied)
+            }
             Done::Documents(_) => unreachable!("a batch was asked for"),
         }
     }
@@ -198,7 +218,8 @@ impl Lanes {
         lane.session.forget_warnings();
         match work {
             Work::Batch(batch) => {
-                lane.batch(batch, &Context { time: &self.time, set_aside: &self.set_aside, patient }).await
+                let (time, set_aside, passed) = (&self.time, &self.set_aside, &self.passed);
+                lane.batch(batch, &Context { time, set_aside, passed, patient }).await
             }
             Work::Documents(writes) => lane.documents(writes, &self.time).await,
         }

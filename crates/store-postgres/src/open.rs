@@ -18,7 +18,9 @@ use crate::durability::Durability;
 use crate::fault::Fault;
 use crate::gets::Gets;
 use crate::lane::Lanes;
+use crate::look;
 use crate::migrate::{STEPS, Schema, migrate, schema};
+use crate::passed::Passed;
 use crate::presence::Presence;
 use crate::session::{Connector, Session};
 use crate::sql;
@@ -32,11 +34,14 @@ pub struct Options {
     pub writers: usize,
     /// Connections that read; 1 at least.
     pub readers: usize,
+    /// When finding work takes the database longer than this, what is dead in its indexes is looked for, and passed.
+    /// [`Duration::MAX`] for never.
+    pub slow_after: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { writers: 4, readers: 8 }
+        Self { writers: 4, readers: 8, slow_after: SLOW_AFTER }
     }
 }
 
@@ -178,15 +183,13 @@ pub(crate) async fn open(url: &str, options: Options, given: Given) -> Result<Po
         batch_max: BATCH_MAX,
         batches_at_once: options.writers.max(1),
     };
-    let lanes = Lanes::new(connector.clone(), Arc::clone(&time), Arc::clone(&presence), options.writers.max(1));
+    let passed = Passed::new(options.slow_after);
+    let writers = properties.batches_at_once;
+    let lanes = Lanes::new(connector.clone(), Arc::clone(&time), Arc::clone(&presence), passed, writers);
     let pool = pool(&connector, &presence, options.readers.max(1));
-    Ok(PostgresStore {
-        inner: Arc::new(crate::Inner { connector, lanes, gets: Gets::default(), pool, time, presence, told }),
-        properties,
-        runtime,
-        tasks,
-        closed: AtomicBool::new(false),
-    })
+    let inner = Arc::new(crate::Inner { connector, lanes, gets: Gets::default(), pool, time, presence, told });
+    tasks.spawn_on(look::run(Arc::clone(&inner)), &runtime);
+    Ok(PostgresStore { inner, properties, runtime, tasks, closed: AtomicBool::new(false) })
 }
 
 /// Takes the steps to the newest schema that the database at `url` lacks; says how many.
@@ -315,6 +318,8 @@ pub(crate) fn seal_key(stored: &[u8]) -> [u8; 32] {
     seal_key
 }
 
+/// Some 25,000 dead entries; it takes a millisecond or less without them.
+const SLOW_AFTER: Duration = Duration::from_millis(5);
 /// Most requests in one transaction: it holds its rows' locks for as long as it takes.
 const BATCH_MAX: usize = 500;
 /// For all hosts together.

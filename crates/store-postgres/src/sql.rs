@@ -51,40 +51,18 @@ statements! {
     DELETE_SPECS = "DELETE FROM specs WHERE id = ANY($1)";
 
     /// Backoffs that are over: their operations can be claimed from now on. What another server has
-    /// in hand it sees to itself.
+    /// in hand it sees to itself. Here and below, what is before a bound is [passed](crate::passed).
     END_BACKOFFS =
         "UPDATE operations SET claimable = true WHERE id IN (SELECT id FROM operations WHERE NOT claimable \
-         AND available_at <= $1 ORDER BY available_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)";
+         AND available_at <= $1 AND available_at >= $3 ORDER BY available_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)";
     /// Candidates of the kinds $1, by turns of at most $3 tenants behind $2 and then from the first
     /// one on: the operation, the turn, and how many of a kind each tenant gives at most. That is as
     /// many as it must at least for $3 altogether, or with $5 all $3. Those of $4 are left out, and so is what another server
     /// has in hand: nobody waits for anybody.
-    CANDIDATES = format!(
-        "WITH RECURSIVE behind(tenant, n) AS (\
-           SELECT min(head.tenant), 1::bigint FROM unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL ({head_after}) head \
-           UNION ALL \
-           SELECT (SELECT min(head.tenant) FROM unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL ({head_next}) head), \
-             behind.n + 1 FROM behind WHERE behind.tenant IS NOT NULL AND behind.n < $3\
-         ), before(tenant, n) AS (\
-           SELECT min(head.tenant), 1::bigint FROM unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL ({head_first}) head \
-           UNION ALL \
-           SELECT (SELECT min(head.tenant) FROM unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL ({head_before}) head), \
-             before.n + 1 FROM before WHERE before.tenant IS NOT NULL AND before.n < $3\
-         ), turns(tenant, n) AS (\
-           SELECT tenant, n FROM behind WHERE tenant IS NOT NULL \
-           UNION ALL SELECT tenant, $3 + n FROM before WHERE tenant IS NOT NULL\
-         ), wanted(n) AS (\
-           SELECT CASE WHEN $5 THEN $3 ELSE ($3 + count(*) - 1) / greatest(count(*), 1) END FROM turns\
-         ) SELECT {}, {}, t.n, (SELECT n FROM wanted) FROM turns t CROSS JOIN unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL (\
-           SELECT * FROM operations WHERE claimable AND kind = k.kind AND tenant = t.tenant \
-           AND NOT (id = ANY($4::text[])) ORDER BY available_at, id LIMIT (SELECT n FROM wanted) FOR UPDATE SKIP LOCKED\
-         ) o JOIN specs s ON s.id = o.id",
-        all("o"), spec("s"),
-        head_after = head("tenant > $2"),
-        head_next = head("tenant > behind.tenant"),
-        head_first = head("tenant <= $2"),
-        head_before = head("tenant > before.tenant AND tenant <= $2"),
-    );
+    CANDIDATES = candidates(KINDS, &[
+        head("tenant > $2"), head("tenant > behind.tenant"),
+        head("tenant <= $2"), head("tenant > before.tenant AND tenant <= $2"),
+    ], "");
     /// The same for one operation of the kind $1 behind the tenant $2: of the two tenants that may be next.
     CANDIDATE = format!(
         "SELECT {}, {}, t.n, 1::bigint FROM (\
@@ -97,16 +75,37 @@ statements! {
          ) o JOIN specs s ON s.id = o.id",
         all("o"), spec("s")
     );
-    /// The same of the tenant $2 alone, $3 of each kind: so that they are enough, whichever of them come first.
+    /// [`CANDIDATES`] in the spans $6 to $9 of the index alone: a kind, the tenant and instant that a span begins with,
+    /// and the tenant before which it ends, if there is one. What is between the spans is not even stepped over.
+    CANDIDATES_IN_SPANS = candidates(SPANS, &[
+        head_in_span("$2", ""), head_in_span("behind.tenant", ""),
+        head_in_span("''", "AND tenant <= $2"), head_in_span("before.tenant", "AND tenant <= $2"),
+    ], &format!(
+        "AND available_at >= (SELECT coalesce(max(s.at), {EARLIEST}) FROM {SPANS} WHERE s.kind = k.kind AND s.tenant = t.tenant) "
+    ));
+    /// The same of the tenant $2 alone, $3 of each kind, each from an instant $5 on: so that they are enough, whichever
+    /// of them come first.
     CANDIDATES_OF_TENANT = format!(
-        "SELECT {}, {}, 1::bigint, $3::bigint FROM unnest($1::text[]) AS k(kind) CROSS JOIN LATERAL (\
-           SELECT * FROM operations WHERE claimable AND kind = k.kind AND tenant = $2 \
+        "SELECT {}, {}, 1::bigint, $3::bigint FROM unnest($1::text[], $5::bigint[]) AS k(kind, at) CROSS JOIN LATERAL (\
+           SELECT * FROM operations WHERE claimable AND kind = k.kind AND tenant = $2 AND available_at >= k.at \
            AND NOT (id = ANY($4::text[])) ORDER BY available_at, id LIMIT $3 FOR UPDATE SKIP LOCKED\
          ) o JOIN specs s ON s.id = o.id",
         all("o"), spec("s")
     );
     DUE = due("due_at");
     EXPIRED = due("expires_at");
+    /// The first instant from $1 on at which something is due that can be read: not one of $2.
+    FIRST_DUE = first("due_at");
+    FIRST_EXPIRED = first("expires_at");
+    /// The same of backoffs, whether they can be read or not.
+    FIRST_BACKOFF =
+        "SELECT available_at FROM operations WHERE NOT claimable AND available_at >= $1 ORDER BY available_at, id LIMIT 1";
+    /// The same of what can be claimed, for each of these kinds and tenants that has any from its instant of $3 on; but for
+    /// those of $4. Which of them it is, counted from 1, comes first.
+    FIRST_CLAIMABLE =
+        "SELECT q.n, o.available_at FROM unnest($1::text[], $2::text[], $3::bigint[]) WITH ORDINALITY AS q(kind, tenant, at, n) \
+         CROSS JOIN LATERAL (SELECT available_at FROM operations WHERE claimable AND kind = q.kind AND tenant = q.tenant \
+         AND available_at >= q.at AND NOT (id = ANY($4::text[])) ORDER BY available_at, id LIMIT 1) o";
 
     /// Lists: behind $1 created_at and $2 id, before $3 and $4 of the same, in the states of the mask
     /// $5 (bit n: state n), of the kind $6, without inputs.
@@ -229,6 +228,14 @@ const EVERYTHING: Listed = ["", "state"];
 const OF_A_KIND: Listed = ["kind = $6 AND ", "state"];
 const OF_A_TENANT: Listed = ["tenant = $6 AND ", "state + 0"];
 
+/// The kinds that are asked for, and parts of the index of what can be claimed.
+const KINDS: &str = "unnest($1::text[]) AS k(kind)";
+const SPANS: &str = "unnest($6::text[], $7::text[], $8::bigint[], $9::text[]) AS s(kind, tenant, at, until)";
+/// Before every instant there is …
+const EARLIEST: &str = "(-9223372036854775808)::bigint";
+/// … and behind.
+const LATEST: &str = "9223372036854775807";
+
 const NEWEST: [&str; 3] = ["<", ">", " DESC"];
 const OLDEST: [&str; 3] = [">", "<", ""];
 
@@ -292,9 +299,52 @@ fn insert_one(table: &str, lists: &[&[Column]]) -> String {
     format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), values.join(", "))
 }
 
+/// See [`CANDIDATES`]. The tenants are the least `heads` of all these `parts` of the index: behind $2 the first one and
+/// the next ones, then from the first of all on; of each what `begin` says, too.
+fn candidates(parts: &str, [after, next, first, before]: &[String; 4], begin: &str) -> String {
+    format!(
+        "WITH RECURSIVE behind(tenant, n) AS (\
+           SELECT min(head.tenant), 1::bigint FROM {parts} CROSS JOIN LATERAL ({after}) head \
+           UNION ALL \
+           SELECT (SELECT min(head.tenant) FROM {parts} CROSS JOIN LATERAL ({next}) head), \
+             behind.n + 1 FROM behind WHERE behind.tenant IS NOT NULL AND behind.n < $3\
+         ), before(tenant, n) AS (\
+           SELECT min(head.tenant), 1::bigint FROM {parts} CROSS JOIN LATERAL ({first}) head \
+           UNION ALL \
+           SELECT (SELECT min(head.tenant) FROM {parts} CROSS JOIN LATERAL ({before}) head), \
+             before.n + 1 FROM before WHERE before.tenant IS NOT NULL AND before.n < $3\
+         ), turns(tenant, n) AS (\
+           SELECT tenant, n FROM behind WHERE tenant IS NOT NULL \
+           UNION ALL SELECT tenant, $3 + n FROM before WHERE tenant IS NOT NULL\
+         ), wanted(n) AS (\
+           SELECT CASE WHEN $5 THEN $3 ELSE ($3 + count(*) - 1) / greatest(count(*), 1) END FROM turns\
+         ) SELECT {}, {}, t.n, (SELECT n FROM wanted) FROM turns t CROSS JOIN {KINDS} CROSS JOIN LATERAL (\
+           SELECT * FROM operations WHERE claimable AND kind = k.kind AND tenant = t.tenant \
+           {begin}AND NOT (id = ANY($4::text[])) ORDER BY available_at, id LIMIT (SELECT n FROM wanted) FOR UPDATE SKIP LOCKED\
+         ) o JOIN specs s ON s.id = o.id",
+        all("o"),
+        spec("s")
+    )
+}
+
 /// The first tenant that has something of the kind `k.kind`, among those that `which` names.
 fn head(which: &str) -> String {
     format!("SELECT tenant FROM operations WHERE claimable AND kind = k.kind AND {which} ORDER BY tenant LIMIT 1")
+}
+
+/// The first tenant of the span `s` behind `x` that has something in it, and `which` names. The begin of the span and `x`
+/// are one row to be compared with: a scan that had two would begin at either. What is compared here, and not with a
+/// column, has no order of its own.
+fn head_in_span(x: &str, which: &str) -> String {
+    let from = "SELECT tenant FROM operations WHERE claimable AND kind = s.kind AND (tenant, available_at) >=";
+    let begin = format!(
+        "(greatest(s.tenant COLLATE \"C\", {x}), CASE WHEN s.tenant COLLATE \"C\" > {x} THEN s.at ELSE {LATEST} END)"
+    );
+    let first = "ORDER BY tenant, available_at LIMIT 1";
+    format!(
+        "({from} {begin} AND tenant < s.until {which} {first}) UNION ALL \
+         ({from} {begin} AND s.until IS NULL {which} {first})"
+    )
 }
 
 /// What is wanted is looked up in, not joined with: so the order is that of the index.
@@ -309,14 +359,20 @@ fn lock(others: &str) -> String {
     )
 }
 
-/// What is due by the timer `column` at $1, at most $2, but for those of $3 and what another server
+/// What is due by the timer `column` at $1, and not before $4, at most $2, but for those of $3 and what another server
 /// has in hand: it settles that itself.
 fn due(column: &str) -> String {
     format!(
-        "SELECT {}, {}, o.{column} FROM operations o JOIN specs s ON s.id = o.id WHERE o.{column} <= $1 \
+        "SELECT {}, {}, o.{column} FROM operations o JOIN specs s ON s.id = o.id WHERE o.{column} <= $1 AND o.{column} >= $4 \
          AND NOT (o.id = ANY($3::text[])) ORDER BY o.{column}, o.id LIMIT $2 FOR UPDATE OF o SKIP LOCKED",
         all("o"),
         spec("s")
+    )
+}
+
+fn first(column: &str) -> String {
+    format!(
+        "SELECT {column} FROM operations WHERE {column} >= $1 AND NOT (id = ANY($2::text[])) ORDER BY {column}, id LIMIT 1"
     )
 }
 

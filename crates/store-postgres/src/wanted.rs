@@ -65,6 +65,8 @@ const ANY: &str = "";
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use operond_core::{Command, NewOperation, Spec, Timestamp};
     use operond_store::{Accepted, Batch, CreateRequest, ManualClock, Missing, Refusal, Reply, Request};
     use tokio::runtime::{Builder, Handle};
@@ -75,6 +77,7 @@ mod tests {
     use crate::batch::{Context, judge};
     use crate::cluster::{Cluster, Kind as ClusterKind};
     use crate::migrate::{STEPS, migrate};
+    use crate::passed::Passed;
     use crate::session::{Connector, Session};
     use crate::set_aside::SetAside;
     use crate::sql;
@@ -97,7 +100,8 @@ mod tests {
             migrate(&mut session, STEPS).await.unwrap();
             let new = NewOperation { spec: Spec::new(Kind::new("k").unwrap()).into(), metadata: None, claim: None };
             let create = Request::Create(CreateRequest { new, entropy: [1; 13], key: None }.into());
-            let context = Context { time: &schema.time, set_aside: &SetAside::default(), patient: true };
+            let (set_aside, passed) = (SetAside::default(), Passed::new(Duration::MAX));
+            let context = Context { time: &schema.time, set_aside: &set_aside, passed: &passed, patient: true };
             let judged = judge(&session, &Batch { requests: vec![create] }, &context).await.unwrap();
             judged.commit(&session, "stream", 1).await.unwrap();
             let replies = judged.into_applied().replies;
@@ -126,7 +130,8 @@ mod tests {
 
         /// The same, in a transaction that goes on.
         async fn told(&self, session: &Session, scopes: &[Scope], id: &OperationId, patient: bool) -> Vec<Reply> {
-            let context = Context { time: &self.time, set_aside: &SetAside::default(), patient };
+            let (set_aside, passed) = (SetAside::default(), Passed::new(Duration::MAX));
+            let context = Context { time: &self.time, set_aside: &set_aside, passed: &passed, patient };
             let ask = |scope: &Scope| Request::Command(scope.clone(), id.clone(), Command::Settle.into());
             let requests = scopes.iter().chain(scopes).map(ask).collect();
             let judged = judge(session, &Batch { requests }, &context).await.expect("nobody is waited for");

@@ -79,6 +79,11 @@ impl Told {
     pub(crate) fn close(&self) {
         self.closed.cancel();
     }
+
+    /// Ready when nothing will be.
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
 }
 
 impl Watcher {

@@ -30,18 +30,27 @@ pub(crate) fn migrated(url: String) -> String {
 }
 
 /// Opens the store at `url` on a clock that the test moves.
-pub(crate) fn open_on(url: &str, clock: Arc<ManualClock>) -> PostgresStore {
-    RUNTIME.block_on(PostgresStore::open_on(url, small(), clock)).expect("a migrated schema opens")
+pub(crate) fn open_with(url: &str, options: Options, clock: Arc<ManualClock>) -> PostgresStore {
+    RUNTIME.block_on(PostgresStore::open_on(url, options, clock)).expect("a migrated schema opens")
 }
 
 /// Opens the store at `url` on the database's clock.
 pub(crate) fn open(url: &str) -> PostgresStore {
-    RUNTIME.block_on(PostgresStore::open(url, small())).expect("a migrated schema opens")
+    open_as(url, small())
+}
+
+pub(crate) fn open_as(url: &str, options: Options) -> PostgresStore {
+    RUNTIME.block_on(PostgresStore::open(url, options)).expect("a migrated schema opens")
 }
 
 /// Few connections: many tests share a cluster.
 pub(crate) fn small() -> Options {
-    Options { writers: 2, readers: 2 }
+    Options { writers: 2, readers: 2, ..Options::default() }
+}
+
+/// The same, and whatever is dead in the indexes is passed, as where finding work is slow.
+pub(crate) fn passing() -> Options {
+    Options { slow_after: Duration::ZERO, ..small() }
 }
 
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {

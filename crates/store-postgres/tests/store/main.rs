@@ -7,6 +7,7 @@ mod frozen;
 mod outage;
 mod outcome;
 mod overtaken;
+mod passed;
 mod proxy;
 mod schema;
 mod shared;

@@ -115,7 +115,7 @@ impl Engine {
         if !ask.kinds.iter().all(|kind| self.scope.covers_kind(kind)) {
             return Err(Error::OutOfScope);
         }
-        self.note_asked(&ask.kinds);
+        self.shared.attendance.note(self.scope.tenant.as_ref(), &ask.kinds);
         let wait = ask.wait.min(WAIT_MAX);
         let room = if wait.is_zero() { None } else { self.shared.waiters.room() };
         let held = room.is_some();
@@ -214,28 +214,11 @@ impl Engine {
         Ok(self.lease_command(&key, Command::Release(release)).await?.0)
     }
 
-    /// Whether a worker has asked for `kind` lately, as far as is known here: where others write to the store, too,
-    /// it may have asked them.
+    /// Whether a worker has asked lately who would take an operation of this kind and tenant, as far as is known here:
+    /// where others write to the store, too, it may have asked them.
     #[must_use]
-    pub fn attended(&self, kind: &Kind) -> bool {
-        if self.shared.store.properties().others.is_some() {
-            return true;
-        }
-        let asked = self.shared.asked.lock().expect("no panic while held");
-        asked.get(kind).is_some_and(|at| at.elapsed() < ATTENDED)
-    }
-
-    fn note_asked(&self, kinds: &[Kind]) {
-        let now = Instant::now();
-        let mut asked = self.shared.asked.lock().expect("no panic while held");
-        if asked.len() >= ASKED_KINDS_MAX {
-            asked.retain(|_, at| now.duration_since(*at) < ATTENDED);
-        }
-        for kind in kinds {
-            if asked.len() < ASKED_KINDS_MAX || asked.contains_key(kind) {
-                asked.insert(kind.clone(), now);
-            }
-        }
+    pub fn attended(&self, tenant: &Tenant, kind: &Kind) -> bool {
+        self.shared.store.properties().others.is_some() || self.shared.attendance.is_attended(tenant, kind)
     }
 
     async fn lease_command(&self, key: &LeaseKey, command: Command) -> Result<(Arc<Operation>, Timestamp), Error> {
@@ -304,8 +287,3 @@ fn expiry(operation: &Operation) -> Option<Timestamp> {
         Phase::Queued { .. } | Phase::Done { .. } => None,
     }
 }
-
-/// A kind that was asked for within this time has a worker, most likely: claims wait up to a minute.
-const ATTENDED: Duration = Duration::from_secs(2 * 60);
-/// Kinds of which it is remembered that they were asked for.
-const ASKED_KINDS_MAX: usize = 10_000;

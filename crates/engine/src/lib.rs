@@ -26,6 +26,7 @@
 //! What it is not: a server (no wire format, no authentication), and not a place for rules, which
 //! are `operond_core`'s.
 
+mod attendance;
 mod audit;
 mod calls;
 mod claims;
@@ -43,13 +44,11 @@ mod under_way;
 mod waiters;
 mod writer;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use operond_core::{Kind, LeaseKey, Retention, Scope};
+use operond_core::{LeaseKey, Retention, Scope};
 use operond_store::Store;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -60,6 +59,7 @@ pub use error::{Error, Unavailable};
 pub use leases::{Ask, Claimed, LeaseGrant, Report, Standing};
 pub use reads::Watch;
 
+use attendance::Attendance;
 use documents::Readers;
 use others::Listener;
 use outage::Outage;
@@ -100,7 +100,7 @@ struct Shared {
     documents: Readers,
     recent: Option<Recent>,
     outage: Outage,
-    asked: Mutex<HashMap<Kind, Instant>>,
+    attendance: Attendance,
     /// Leases that were claimed for workers who hung up. Not bounded itself: there are no more of
     /// them than claims that were being answered.
     returns: mpsc::UnboundedSender<LeaseKey>,
@@ -145,7 +145,7 @@ impl Engine {
             options,
             recent,
             outage: Outage::default(),
-            asked: Mutex::default(),
+            attendance: Attendance::default(),
             returns,
             closing: CancellationToken::new(),
             fatal: CancellationToken::new(),

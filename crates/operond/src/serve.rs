@@ -16,9 +16,10 @@ use operond_server::json::Types;
 use operond_server::net::{Listen, SHUTDOWN_GRACE, Server, is_loopback};
 use operond_server::tls::{ClientFiles, DevIdentity, Files, Reloading};
 use operond_server::{Faces, Health, Settings, router};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::admin_key;
 use crate::banner;
@@ -37,6 +38,7 @@ pub(crate) async fn dev(args: args::Dev) -> Result<ExitCode> {
             bail!("refusing to listen on {}: `operond dev` asks nobody who they are; use 127.0.0.1", listen.address);
         }
     }
+    take_all_files();
     let everything = listens.map(|listen| Listen { planes: Planes::ALL.and(Planes::REFLECTION), ..listen });
     let server = Server::bind(everything.into()).await?;
     let [plain, tls] = two(&server);
@@ -56,12 +58,10 @@ pub(crate) async fn serve(args: args::Serve, rules: Rules) -> Result<ExitCode> {
     agree(&args, &rules)?;
     let certificates = certificates(&args)?.map(Reloading::load).transpose()?;
     let listens = listens(&args, certificates.as_ref())?;
+    take_all_files();
     let server = Server::bind(listens.clone()).await?;
     let addresses: Vec<SocketAddr> = server.addresses().collect();
-    let advertised = match args.advertise {
-        Some(advertised) => advertised,
-        None => public(&listens, &addresses).context("no address serves callers")?.to_string(),
-    };
+    let advertised = advertised(args.advertise, &listens, &addresses)?;
     let audit = args.audit_log.as_deref().map(audit).transpose()?;
     let settings = Settings { audit: audit.clone(), ..settings(&args.faces, &advertised)? };
     let told = audit.clone().map(|audit| Arc::new(audit) as Arc<dyn operond_engine::Audit>);
@@ -105,8 +105,9 @@ pub(crate) async fn rehearse(args: &args::Serve, rules: &Rules) -> Result<()> {
     agree(args, rules)?;
     Tokens::check(&rules.issuers).await?;
     let certificates = certificates(args)?.map(Reloading::load).transpose()?;
-    listens(args, certificates.as_ref())?;
-    settings(&args.faces, args.advertise.as_deref().unwrap_or("localhost"))?;
+    let listens = listens(args, certificates.as_ref())?;
+    let addresses: Vec<SocketAddr> = listens.iter().map(|listen| listen.address).collect();
+    settings(&args.faces, &advertised(args.advertise.clone(), &listens, &addresses)?)?;
     if let Some(path) = args.audit_log.as_deref().filter(|path| *path != Path::new("-")) {
         has_folder(path).with_context(|| cannot_audit(path))?;
     }
@@ -219,10 +220,25 @@ fn check(listen: &Listen, args: &args::Serve) -> Result<()> {
     Ok(())
 }
 
-/// The address that callers are told: with TLS, if there is one.
-fn public(listens: &[Listen], addresses: &[SocketAddr]) -> Option<SocketAddr> {
+/// What callers are told to connect to: what was `said`, else the address that serves them, with TLS if there is one.
+fn advertised(said: Option<String>, listens: &[Listen], addresses: &[SocketAddr]) -> Result<String> {
+    if let Some(said) = said {
+        return Ok(said);
+    }
     let mut public = listens.iter().zip(addresses).filter(|(listen, _)| listen.planes.meet(Planes::PUBLIC));
-    public.next_back().map(|(_, address)| *address)
+    let (_, address) = public.next_back().context("no address serves callers")?;
+    if address.ip().is_unspecified() {
+        bail!("{address} is no address to connect to: say with --advertise HOST:PORT how callers reach this server");
+    }
+    Ok(address.to_string())
+}
+
+/// Lets this process have as many files open as it may: by default many systems allow fewer, and each connection is one.
+fn take_all_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "the limit of open files stays as it is, and so does that of connections");
+    }
 }
 
 /// A server that is ready to answer.
@@ -307,7 +323,42 @@ fn now() -> std::time::SystemTime {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[test]
+    fn callers_are_told_an_address_that_they_can_connect_to() {
+        let listen = |address: &str| Listen::plaintext(address.parse().unwrap());
+        let told = |said: Option<&str>, last: &str| {
+            let listens = [listen("127.0.0.1:1"), listen(last)];
+            let addresses = listens.each_ref().map(|listen| listen.address);
+            advertised(said.map(str::to_owned), &listens, &addresses).map_err(|error| error.to_string())
+        };
+        assert_eq!(told(None, "192.0.2.1:2").unwrap(), "192.0.2.1:2");
+        assert_eq!(told(Some("a.example:443"), "0.0.0.0:2").unwrap(), "a.example:443");
+        for nowhere in ["0.0.0.0:2", "[::]:2"] {
+            let said = told(None, nowhere).unwrap_err();
+            assert!(said.contains(nowhere) && said.contains("--advertise"), "{said}");
+        }
+    }
+
+    #[test]
+    fn beyond_loopback_it_takes_tls_or_the_word_for_a_proxy_that_ends_it() {
+        let served = |address: &str, flags: &[&str]| {
+            let line = ["operond", "serve", "--store", "sqlite:x", "--listen", address]
+                .into_iter()
+                .chain(flags.iter().copied());
+            let args::Command::Serve(args) = args::Cli::try_parse_from(line).unwrap().command else { panic!() };
+            listens(&args, None).map(drop).map_err(|error| error.to_string())
+        };
+        served("127.0.0.1:1", &[]).unwrap();
+        served("127.0.0.1:1", &["--insecure-no-auth"]).unwrap();
+        assert!(served("192.0.2.1:1", &[]).unwrap_err().contains("--behind-tls-proxy"));
+        served("192.0.2.1:1", &["--behind-tls-proxy"]).unwrap();
+        let open = served("192.0.2.1:1", &["--insecure-no-auth"]).unwrap_err();
+        assert!(open.contains("--insecure-no-auth"), "{open}");
+    }
 
     #[test]
     fn listeners_need_addresses_of_their_own() {

@@ -38,6 +38,7 @@ pub mod http;
 pub mod json;
 mod kinds;
 mod listing;
+mod metrics;
 mod names;
 mod native;
 pub mod net;

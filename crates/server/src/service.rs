@@ -35,6 +35,7 @@ use crate::http::{Deadline, hold};
 use crate::json::Types;
 use crate::kinds::Kinds;
 use crate::listing::LISTS_MAX;
+use crate::metrics::Standing;
 use crate::readiness::Readiness;
 use crate::types::{Registry, TypesError};
 use crate::wire::{self, View};
@@ -199,7 +200,8 @@ impl Service {
 
     /// An operation as the native face shows it.
     pub(crate) fn show(&self, operation: &Operation, view: View) -> v1::Operation {
-        let unattended = operation.state() == State::Queued && !self.engine.attended(&operation.spec.kind);
+        let spec = &operation.spec;
+        let unattended = operation.state() == State::Queued && !self.engine.attended(&spec.tenant, &spec.kind);
         v1::Operation { unattended, ..wire::native(operation, view) }
     }
 
@@ -211,6 +213,16 @@ impl Service {
     /// Fails when operations cannot be served now; else what an operator should know of the store.
     pub(crate) async fn ping(&self) -> Result<Vec<String>, ApiError> {
         Ok(self.readiness.ask(self.engine.ping()).await?)
+    }
+
+    /// How the server is now.
+    pub(crate) async fn standing(&self) -> Standing<'_> {
+        Standing {
+            version: &self.settings.version,
+            serving: self.settings.health.serving(),
+            store: self.ping().await.ok(),
+            held: self.engine.waiters(),
+        }
     }
 
     /// Seals page tokens.

@@ -147,6 +147,9 @@ async fn b46_other_sites_change_nothing() {
         refused("PUT /anything\nhost: localhost:1\nsec-fetch-site: cross-site"),
         refused("GET /operations/x:cancel\nhost: localhost:1\norigin: http://evil.example"),
         refused("GET /operations/x:cancel\nhost: localhost:1\nsec-fetch-site: cross-site"),
+        refused("GET /operations/x:cancel\nhost: localhost:1\nsec-fetch-site: same-site"),
+        refused("POST /api/v1/operations\nhost: localhost:1\nsec-fetch-site: same-site"),
+        refused("POST /x\nhost: localhost:1\nsec-fetch-site: same-origin\nsec-fetch-site: same-site"),
         refused("GET /operations/x%3Acancel\nhost: localhost:1\nsec-fetch-site: cross-site"),
         refused("GET /operations/x:%63ancel?a=b\nhost: localhost:1\nsec-fetch-site: cross-site"),
         (
@@ -171,6 +174,7 @@ async fn own_pages_and_programs_may_change_state_and_any_page_may_send_a_read() 
         ("POST http://localhost:80/x\norigin: http://localhost", Seen::Reached),
         ("POST /api/v1/operations\nhost: localhost:1\nsec-fetch-site: same-origin", Seen::Reached),
         ("GET /operations/x:cancel\nhost: localhost:1\nsec-fetch-site: none", Seen::Reached),
+        ("GET /operations/x\nhost: localhost:1\nsec-fetch-site: same-site", Seen::Reached),
         ("GET /operations/x\nhost: localhost:1\norigin: http://evil.example", Seen::Reached),
         ("GET /operations/x\nhost: localhost:1\nsec-fetch-site: cross-site", Seen::Reached),
     ])

@@ -121,6 +121,12 @@ pub(super) const LAYERS: &[Layer] = &[
         why: "cryptography is reached through the libraries of TLS and tokens; only tests forge with it",
     },
     Layer {
+        libraries: &["prometheus-client"],
+        only_in: &["operond-server"],
+        tests_in: &[],
+        why: "metrics are a face: what they tell is asked of the engine",
+    },
+    Layer {
         libraries: &["x509-parser"],
         only_in: &["operond-server"],
         tests_in: &[],

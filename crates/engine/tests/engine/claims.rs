@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use operond_core::{Kind, State, Status, Worker};
+use operond_core::{Kind, Scope, State, Status, Worker};
 use operond_engine::{Ask, Create, Engine, Error, Options, Unavailable};
 use operond_store::Store;
 use tokio::task::JoinHandle;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::rigged::Rigged;
 use crate::support::{
-    MINUTE, ask, at_once, claimed, created, engine, engine_over, kind, of_tenant, pass, settle_down, spec,
+    MINUTE, ask, at_once, claimed, created, engine, engine_over, kind, of_tenant, pass, settle_down, spec, tenant,
 };
 
 fn of_kinds(kinds: &[&str]) -> Ask {
@@ -264,9 +264,13 @@ async fn one_batch_claims_a_few_hundred_operations_at_most() {
 #[tokio::test(start_paused = true)]
 async fn a_kind_is_attended_for_two_minutes_after_a_worker_asked_for_it() {
     let engine = engine();
-    assert!(!engine.attended(&kind("render")));
+    let attended = |what: &str| engine.attended(&tenant("acme"), &kind(what));
+    assert!(!attended("render"));
     assert_eq!(engine.claim(at_once("w")).await.unwrap(), []);
-    assert!(engine.attended(&kind("render")) && !engine.attended(&kind("other")));
+    assert!(attended("render") && !attended("other"));
     pass(2 * MINUTE).await;
-    assert!(!engine.attended(&kind("render")));
+    assert!(!attended("render"));
+    let of_shop = engine.within(Scope { tenant: Some(tenant("shop")), kinds: None });
+    assert_eq!(of_shop.claim(at_once("w")).await.unwrap(), []);
+    assert!(!attended("render"), "it takes those of its own tenant alone");
 }

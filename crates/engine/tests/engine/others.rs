@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::rigged::{Rigged, Teller};
-use crate::support::{MINUTE, ask, cancel, created, engine_over, kind, pass, settle_down, spec};
+use crate::support::{MINUTE, ask, cancel, created, engine_over, kind, pass, settle_down, spec, tenant};
 
 /// Two engines, and the one who tells the first of them what the other did.
 struct Two {
@@ -224,5 +224,5 @@ async fn an_engine_that_was_shut_down_or_that_nobody_holds_listens_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn where_others_serve_the_same_store_no_kind_is_unattended() {
-    assert!(two().here.attended(&kind("render")));
+    assert!(two().here.attended(&tenant("acme"), &kind("render")));
 }

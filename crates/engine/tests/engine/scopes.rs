@@ -9,11 +9,7 @@ use operond_store::{CountQuery, ListQuery, Missing};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::support::{MINUTE, ask, at_once, claimed, engine, kind, of_tenant, pass, settle_down, spec};
-
-fn tenant(name: &str) -> Tenant {
-    Tenant::parse("tenant", name).unwrap()
-}
+use crate::support::{MINUTE, ask, at_once, claimed, engine, kind, of_tenant, pass, settle_down, spec, tenant};
 
 fn within(engine: &Engine, name: &str) -> Engine {
     engine.within(Scope::of_tenant(tenant(name)))

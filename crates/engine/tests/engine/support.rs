@@ -35,6 +35,10 @@ pub(crate) fn engine_over(store: Arc<dyn Store>) -> Engine {
     Engine::start(store, Options::default())
 }
 
+pub(crate) fn tenant(name: &str) -> Tenant {
+    Tenant::parse("tenant", name).unwrap()
+}
+
 pub(crate) fn kind(name: &str) -> Kind {
     Kind::new(name).unwrap()
 }
@@ -44,7 +48,7 @@ pub(crate) fn spec(name: &str) -> Spec {
 }
 
 pub(crate) fn of_tenant(tenant: &str) -> Spec {
-    Spec { tenant: Tenant::parse("tenant", tenant).unwrap(), ..spec("render") }
+    Spec { tenant: self::tenant(tenant), ..spec("render") }
 }
 
 pub(crate) fn ask(worker: &str) -> Ask {

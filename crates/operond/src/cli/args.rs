@@ -499,7 +499,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", conflicts_with = "insecure_no_auth")]
     pub(crate) admin_key_file: Option<PathBuf>,
     /// Where to write the audit, a line of JSON for everything that happens to an operation or a key and for every call
-    /// that is refused: a file to append to, or - for stdout
+    /// that is refused for who makes it or how much they ask: a file to append to, or - for stdout
     #[arg(long, value_name = "FILE|-")]
     pub(crate) audit_log: Option<PathBuf>,
     /// Certificate chain in PEM, the server's own first; this and the other TLS files may be replaced at any time
@@ -517,7 +517,8 @@ pub(crate) struct Serve {
     /// Refuse TLS clients without a certificate
     #[arg(long, requires = "tls_client_ca")]
     pub(crate) tls_client_required: bool,
-    /// What clients are told to connect to; the TLS address (else the plaintext one) unless said
+    /// What clients are told to connect to; the TLS address (else the plaintext one) unless said. It has to be said where
+    /// that is 0.0.0.0 or [::]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) advertise: Option<String>,
     #[command(flatten)]

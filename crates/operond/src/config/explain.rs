@@ -8,7 +8,7 @@ use clap::{Arg, CommandFactory};
 
 use super::{Rules, Settings};
 use crate::cli::args::{self, Cli, Format};
-use crate::cli::{Listed, escape, listed};
+use crate::cli::{Listed, listed};
 use crate::serve;
 use crate::store::Address;
 
@@ -26,26 +26,10 @@ pub(crate) async fn check(args: &args::Serve, rules: &Rules) -> Result<ExitCode>
 pub(crate) fn explain(settings: &Settings) -> Result<ExitCode> {
     let command = Cli::command();
     let serve = command.find_subcommand("serve").context("there is no command `serve`")?;
-    let rules = settings.rules();
-    let settings: Vec<_> = serve.get_arguments().filter(|arg| is_setting(arg)).map(|arg| settings.row(arg)).collect();
-    print!("{}", listed(Format::Table, ["SETTING", "VALUE", "FROM"], &settings));
-    print!("{}", self::rules(&rules));
+    let flags = serve.get_arguments().filter(|arg| is_setting(arg)).map(|arg| settings.of_flag(arg));
+    let rows: Vec<_> = flags.chain(settings.in_tables()).collect();
+    print!("{}", listed(Format::Table, ["SETTING", "VALUE", "FROM"], &rows));
     Ok(ExitCode::SUCCESS)
-}
-
-/// What is in the tables of the file, shortly.
-fn rules(rules: &Rules) -> String {
-    let mut text = String::new();
-    for issuer in &rules.issuers {
-        text += &format!("issuer {}\n", escape(&issuer.issuer));
-    }
-    if let Some(certificates) = &rules.certificates {
-        text += &format!("rules for client certificates: {}\n", certificates.len());
-    }
-    for tenant in rules.tenants.keys() {
-        text += &format!("limits of tenant {}\n", escape(tenant.as_str()));
-    }
-    text
 }
 
 fn is_setting(arg: &Arg) -> bool {
@@ -53,10 +37,17 @@ fn is_setting(arg: &Arg) -> bool {
 }
 
 impl Settings {
-    fn row(&self, arg: &Arg) -> Listed<3> {
-        let name = arg.get_long().unwrap_or_default().to_owned();
-        let cells = [name.clone(), self.value(arg), self.source(arg, &name)];
-        Listed { json: String::new(), name, cells }
+    fn of_flag(&self, arg: &Arg) -> Listed<3> {
+        let name = arg.get_long().unwrap_or_default();
+        row(name, self.value(arg), self.source(arg, name))
+    }
+
+    /// What only a file can say.
+    fn in_tables(&self) -> impl Iterator<Item = Listed<3>> {
+        let file = self.file.iter();
+        file.flat_map(|file| {
+            file.tables.iter().map(|(place, value)| row(place, value.clone(), file.path.display().to_string()))
+        })
     }
 
     fn value(&self, arg: &Arg) -> String {
@@ -81,6 +72,10 @@ impl Settings {
             },
         }
     }
+}
+
+fn row(name: &str, value: String, source: String) -> Listed<3> {
+    Listed { json: String::new(), name: name.to_owned(), cells: [name.to_owned(), value, source] }
 }
 
 /// A URL of a database is shown as logs show it.

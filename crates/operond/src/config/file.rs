@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Command};
 use toml::{Table, Value};
 
-use super::rules::Rules;
+use super::rules::{self, Rules};
 
 /// A file that was read. Errors are sentences that begin with its name.
 pub(crate) struct File {
     pub(crate) path: PathBuf,
     flags: Table,
     pub(super) rules: Rules,
+    /// What the rules were read from: where each value stands, and the value.
+    pub(super) tables: Vec<(String, String)>,
 }
 
 impl File {
@@ -34,8 +36,9 @@ impl File {
             format!("{shown}: line {}: this is not TOML: {}", before.matches('\n').count() + 1, error.message())
         };
         let mut flags: Table = text.parse().map_err(wrong)?;
+        let tables = rules::said(&flags);
         let rules = Rules::take(&mut flags).map_err(|problem| format!("{shown}: {problem}"))?;
-        Ok(Self { path: path.to_owned(), flags, rules })
+        Ok(Self { path: path.to_owned(), flags, rules, tables })
     }
 
     /// Whether it says something about a setting.

@@ -10,7 +10,7 @@ use operond_core::{Kind, Principal, Tenant};
 use operond_server::auth::token::{Issuer, JwksSource, KindsFrom, RolesFrom, TenantFrom};
 use operond_server::auth::{CertificateRule, Certificates, Rate, Role, Roles, TenantLimits};
 use serde::Deserialize;
-use toml::Table;
+use toml::{Table, Value};
 
 /// All of it; nothing where there is no file.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +56,43 @@ impl Rules {
     /// Whether anybody is recognised by them.
     pub(crate) fn recognise(&self) -> bool {
         !self.issuers.is_empty() || self.certificates.is_some()
+    }
+}
+
+/// What is in the tables of a file: where each value stands, and the value.
+pub(super) fn said(file: &Table) -> Vec<(String, String)> {
+    let mut values = Vec::new();
+    for (name, table) in TABLES.iter().filter_map(|name| file.get_key_value(*name)) {
+        collect(name.clone(), table, &mut values);
+    }
+    values
+}
+
+fn collect(place: String, value: &Value, values: &mut Vec<(String, String)>) {
+    match value {
+        Value::Table(members) if !members.is_empty() => {
+            for (name, value) in members {
+                collect(format!("{place}.{name}"), value, values);
+            }
+        }
+        Value::Array(tables) if tables.iter().any(Value::is_table) => {
+            for (index, table) in tables.iter().enumerate() {
+                collect(format!("{place}[{index}]"), table, values);
+            }
+        }
+        value => values.push((place, shown(value))),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(flag) => flag.to_string(),
+        Value::Datetime(instant) => instant.to_string(),
+        Value::Array(values) => values.iter().map(shown).collect::<Vec<_>>().join(", "),
+        Value::Table(_) => "{}".into(),
     }
 }
 

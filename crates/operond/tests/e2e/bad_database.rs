@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use operond_store_postgres::cluster::{Cluster, Kind, Settings};
 
 use crate::support::served::{ended, migrated, serve};
-use crate::support::{Psql, Served, claimed, command, complete, create, operations, work};
+use crate::support::{Psql, Served, claimed, command, complete, create, http, operations, work};
 
 /// What `serve` says when it refuses this store, in bounded time.
 #[track_caller]
@@ -137,6 +137,10 @@ async fn f23_a_database_that_can_lose_what_it_acknowledged_is_refused_where_dura
     );
     let served = Served::start(&fast, &[]);
     assert!(served.log().contains("fsync is off"), "without the flag it is a warning: {}", served.log());
+    for path in ["/readyz", "/metrics"] {
+        let told = http::call(&served.http, "GET", path, &[], "");
+        assert!(told.status == 200 && told.body.contains("fsync is off"), "{path}: {}", told.body);
+    }
 
     let primary = Cluster::start(&Settings::of(Kind::Durable));
     let store = migrated(&primary);
@@ -148,6 +152,8 @@ async fn f23_a_database_that_can_lose_what_it_acknowledged_is_refused_where_dura
     primary.configure("synchronous_standby_names", "*");
     let served = Served::start(&store, REQUIRED);
     assert_eq!(served.log(), "");
+    let told = http::call(&served.http, "GET", "/metrics", &[], "").body;
+    assert!(told.contains("operond_store_up 1") && !told.contains("operond_store_warning{"), "{told}");
     lives(&served).await;
 }
 

@@ -1,4 +1,4 @@
-//! `operond config check` refuses what `operond serve` would.
+//! `operond config check` refuses what `operond serve` would; `explain` says where settings come from.
 
 use std::fs;
 use std::path::Path;
@@ -76,4 +76,61 @@ fn what_can_be_served_is_told_with_what_was_not_looked_at() {
     let mut server = Asking::on(&store, &[]);
     server.stop();
     assert!(run(&["config", "check"], &["--store", &store]).status.success());
+}
+
+#[test]
+fn every_setting_is_explained_with_its_value_and_where_it_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("operond.toml");
+    let file = r#"
+        store = "postgres://operond:hush@db1/operond"
+        listen = "127.0.0.1:7000"
+        calls-per-second = 5
+        [[issuers]]
+        issuer = "https://id.example.com"
+        audiences = ["operond"]
+        tenant-claim = "org"
+        roles-claim = "groups"
+        roles-of = { support = "viewer" }
+        [[certificates]]
+        name = "a.example"
+        tenant = "*"
+        roles = ["worker"]
+        [tenants."acme 1"]
+        creates-per-second = 50
+    "#;
+    fs::write(&path, file).unwrap();
+    let path = path.to_str().unwrap();
+    let explained = |arguments: &[&str], store: Option<&str>| {
+        let mut explain = command();
+        explain.args(["config", "explain", "--config", path]).args(arguments).env_remove("OPEROND_STORE");
+        explain.envs(store.map(|store| ("OPEROND_STORE", store)));
+        let output = ended(&mut explain);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.contains("hush"), "{text}");
+        let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        lines.collect::<Vec<_>>()
+    };
+    let has = |lines: &[String], line: &str| assert!(lines.iter().any(|one| one == line), "{line}: {lines:#?}");
+
+    let lines = explained(&["--listen", "127.0.0.1:7001"], None);
+    for (setting, value) in [
+        ("store", "postgres://operond@db1/operond"),
+        ("calls-per-second", "5"),
+        ("issuers[0].issuer", "https://id.example.com"),
+        ("issuers[0].audiences", "operond"),
+        ("issuers[0].roles-of.support", "viewer"),
+        ("certificates[0].name", "a.example"),
+        ("certificates[0].roles", "worker"),
+        ("tenants.acme 1.creates-per-second", "50"),
+    ] {
+        has(&lines, &format!("{setting} {value} {path}"));
+    }
+    has(&lines, "listen 127.0.0.1:7001 command line");
+    has(&lines, "require-durable false default");
+    has(&lines, "audit-log - default");
+    let lines = explained(&[], Some("postgres://operond:hush@db2/operond"));
+    has(&lines, "store postgres://operond@db2/operond OPEROND_STORE");
+    has(&lines, &format!("listen 127.0.0.1:7000 {path}"));
 }

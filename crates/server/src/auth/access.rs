@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::certificate::Certificates;
 use super::clock::now;
-use super::identity::{Identity, Role};
+use super::identity::{Identity, Role, Roles};
 use super::keys::{Keys, is_key};
 use super::limits::{Limiter, Limits};
 use super::method::{May, Method, Planes};
@@ -191,18 +191,24 @@ fn check(method: Option<Method>, identity: &Identity) -> Result<(), Refusal> {
         May::Anyone | May::AnyIdentity => Ok(()),
         May::One(roles) if roles.meets(identity.roles) => Ok(()),
         May::One(roles) => {
-            let roles: Vec<_> = roles.iter().map(Role::as_str).collect();
-            let roles = roles.join(", ");
+            let roles = names(roles);
             let message =
                 format!("{} takes one of the roles {roles}: the credential has none of them", method.as_str());
             Err(denied(message).with("method", method.as_str()).with("roles", roles))
         }
-        May::WholeAdmin if identity.is_whole_admin() => Ok(()),
-        May::WholeAdmin => {
-            let message = format!("{} concerns everybody: it takes an admin of all tenants and kinds", method.as_str());
-            Err(denied(message).with("method", method.as_str()).with("roles", Role::Admin.as_str()))
+        May::Whole(roles) if roles.meets(identity.roles) && identity.reaches_all() => Ok(()),
+        May::Whole(roles) => {
+            let roles = names(roles);
+            let method = method.as_str();
+            let message = format!("{method} concerns everybody: it takes the role {roles}, of all tenants and kinds");
+            Err(denied(message).with("method", method).with("roles", roles))
         }
     }
+}
+
+fn names(roles: Roles) -> String {
+    let names: Vec<_> = roles.iter().map(Role::as_str).collect();
+    names.join(", ")
 }
 
 /// The credential in an authorization header.

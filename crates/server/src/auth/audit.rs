@@ -1,5 +1,5 @@
 //! The audit: a line of JSON for everything that happened to an operation, a key or a setting, and for every call that
-//! was refused.
+//! was refused for who makes it or how much they ask.
 //!
 //! Who, by what credential, what, to which operation, from which state to which, in which request. No payloads, no
 //! credentials. A line is printable ASCII whatever was in it: it can neither be split nor command a terminal.
@@ -162,7 +162,7 @@ impl Audit {
         let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // Counted first: the writer may be faster.
         self.0.counts.waiting.fetch_add(1, Ordering::Relaxed);
-        if !lines.as_ref().is_some_and(|lines| lines.try_send(text).is_ok()) {
+        if lines.as_ref().is_none_or(|lines| lines.try_send(text).is_err()) {
             self.0.counts.waiting.fetch_sub(1, Ordering::Relaxed);
             self.0.counts.lost.fetch_add(1, Ordering::Relaxed);
         }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use operond_core::{Kind, Principal, Scope, Tenant};
 
+use super::clock::stamp;
 use super::{Credential, Identity, Roles};
 use crate::tls::{ClientCertificate, SanName};
 
@@ -123,6 +124,7 @@ impl Certificates {
             scope: Scope { tenant: rule.tenant.clone(), kinds: rule.kinds.clone() },
             roles: rule.roles,
             credential: Credential::Certificate(name.as_str().to_owned()),
+            expires_at: Some(stamp(certificate.expires)),
         })
     }
 }
@@ -215,7 +217,7 @@ mod tests {
     }
 
     fn certificate(names: &[SanName]) -> ClientCertificate {
-        ClientCertificate { names: names.to_vec(), fingerprint: "00".into(), expires: expires() }
+        ClientCertificate { names: names.to_vec(), expires: expires() }
     }
 
     fn uri(text: &str) -> SanName {
@@ -409,6 +411,7 @@ mod tests {
             scope: Scope { tenant: Some(tenant), kinds: Some(kinds) },
             roles: Roles::of(&[Role::Worker]),
             credential: Credential::Certificate("spiffe://a/x".into()),
+            expires_at: Some(stamp(expires())),
         };
         assert_eq!(identify(&[named], &[uri("spiffe://a/x")]), Ok(expected));
         assert_eq!(identify(&[rule("a.example")], &[dns("a.example")]).unwrap().scope, Scope::default());

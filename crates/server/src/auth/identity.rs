@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use operond_core::{Principal, Scope};
+use operond_core::{Principal, Scope, Timestamp};
 
 use crate::wire::Owner;
 
@@ -18,6 +18,8 @@ pub struct Identity {
     pub roles: Roles,
     /// How they proved it.
     pub credential: Credential,
+    /// When that is good no more, by the calendar; none if that is not said.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// How a caller proved who they are. Holds no secret.
@@ -154,6 +156,7 @@ impl Identity {
             scope: Scope::default(),
             roles: Roles::of(&[Role::Admin]),
             credential: Credential::None,
+            expires_at: None,
         }
     }
 
@@ -163,9 +166,9 @@ impl Identity {
         Owner { tenant, created_by: self.principal.clone() }
     }
 
-    /// Whether they see to what concerns everybody.
-    pub(crate) fn is_whole_admin(&self) -> bool {
-        self.roles.has(Role::Admin) && self.scope == Scope::default()
+    /// Whether they reach the operations of all tenants and kinds.
+    pub(crate) fn reaches_all(&self) -> bool {
+        self.scope == Scope::default()
     }
 }
 

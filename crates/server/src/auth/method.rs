@@ -53,8 +53,8 @@ pub(crate) enum May {
     AnyIdentity,
     /// Who has one of these roles.
     One(Roles),
-    /// Admins of all tenants and kinds: it concerns everybody.
-    WholeAdmin,
+    /// Who has one of these roles for all tenants and kinds: it concerns everybody.
+    Whole(Roles),
 }
 
 macro_rules! methods {
@@ -97,6 +97,9 @@ const OPERATORS: May = May::One(Roles::of(&[Role::Operator, Role::Admin]));
 const WORKERS: May = May::One(Roles::of(&[Role::Worker, Role::Admin]));
 /// A producer reports on what it carries out itself: its lease proves that it does.
 const REPORTERS: May = May::One(Roles::of(&[Role::Worker, Role::Producer, Role::Admin]));
+
+const ADMINS: May = May::Whole(Roles::of(&[Role::Admin]));
+const OBSERVERS: May = May::Whole(Roles::of(&[Role::Viewer, Role::Admin]));
 
 methods! {
     /// Reads an operation.
@@ -142,20 +145,20 @@ methods! {
     /// Reads message types: whoever shows operations needs them.
     TypesList: Planes::ALL, May::AnyIdentity, ["/operond.v1.Types/List"];
     /// Adds message types.
-    TypesRegister: Planes::ADMIN, May::WholeAdmin, ["/operond.v1.Types/Register"];
+    TypesRegister: Planes::ADMIN, ADMINS, ["/operond.v1.Types/Register"];
     /// Reads the defaults of a kind.
     KindsGet: Planes::ALL, May::AnyIdentity, ["/operond.v1.Kinds/Get"];
     /// Reads the defaults of kinds.
     KindsList: Planes::ALL, May::AnyIdentity, ["/operond.v1.Kinds/List"];
     /// Sets the defaults of a kind.
-    KindsUpdate: Planes::ADMIN, May::WholeAdmin, ["/operond.v1.Kinds/Update"];
+    KindsUpdate: Planes::ADMIN, ADMINS, ["/operond.v1.Kinds/Update"];
 
     /// Makes a key.
-    KeysCreate: Planes::ADMIN, May::WholeAdmin, ["/operond.v1.Keys/Create"];
+    KeysCreate: Planes::ADMIN, ADMINS, ["/operond.v1.Keys/Create"];
     /// Reads what is known of keys.
-    KeysList: Planes::ADMIN, May::WholeAdmin, ["/operond.v1.Keys/List"];
+    KeysList: Planes::ADMIN, ADMINS, ["/operond.v1.Keys/List"];
     /// Makes a key useless.
-    KeysRevoke: Planes::ADMIN, May::WholeAdmin, ["/operond.v1.Keys/Revoke"];
+    KeysRevoke: Planes::ADMIN, ADMINS, ["/operond.v1.Keys/Revoke"];
     /// Tells the caller who they are.
     WhoAmI: Planes::ALL, May::AnyIdentity, ["/operond.v1.Keys/WhoAmI"];
 
@@ -168,6 +171,8 @@ methods! {
     Health: Planes::ALL, May::Anyone, ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/grpc.health.v1.Health/List"];
     /// What can be asked over REST: no secret, the repository has it.
     OpenApi: Planes::ALL, May::Anyone, [];
+    /// How the server is, in figures.
+    Metrics: Planes::ADMIN, OBSERVERS, [];
     /// What can be asked over gRPC.
     Reflection: Planes::REFLECTION, May::AnyIdentity, [
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -194,6 +199,7 @@ impl Method {
         match call {
             Call::Health | Call::Ready => Self::Health,
             Call::OpenApi => Self::OpenApi,
+            Call::Metrics => Self::Metrics,
             Call::EndpointsList | Call::EndpointsGet => Self::Endpoints,
             Call::Get | Call::YandexGet | Call::GoogleGet => Self::Get,
             Call::List | Call::GoogleList => Self::List,
@@ -254,7 +260,7 @@ mod tests {
     #[test]
     fn an_admin_may_do_everything() {
         for method in Method::ALL {
-            if let May::One(roles) = method.may() {
+            if let May::One(roles) | May::Whole(roles) = method.may() {
                 assert!(roles.has(Role::Admin), "{method:?}");
             }
         }

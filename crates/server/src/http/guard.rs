@@ -17,6 +17,8 @@ use super::body::{MAX_REQUEST_BYTES, too_large};
 use super::{Form, Refusal, host_of};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// What browsers say of a request that a page of ours sent, or a person typed.
+const OUR_SITE: [&[u8]; 2] = [b"same-origin", b"none"];
 const PURPOSES: [HeaderName; 2] = [HeaderName::from_static("sec-purpose"), HeaderName::from_static("purpose")];
 
 /// What the guards have to be told.
@@ -114,9 +116,10 @@ fn check_cancel(request: &Request<Body>) -> Result<(), Refusal> {
 
 /// Refuses what a page of another site sent. A page of ours names our own host and port as its origin.
 fn check_site(headers: &HeaderMap, own: Authority<'_>) -> Result<(), Refusal> {
-    let cross_site = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"cross-site");
-    if headers.get_all(SEC_FETCH_SITE).iter().any(cross_site) {
-        return Err(denied("CROSS_SITE", "requests from pages of other sites are refused"));
+    // A page on another port of this host is of the same site, but not ours.
+    let ours = |value: &HeaderValue| OUR_SITE.iter().any(|own| value.as_bytes().eq_ignore_ascii_case(own));
+    if !headers.get_all(SEC_FETCH_SITE).iter().all(ours) {
+        return Err(denied("CROSS_SITE", "requests from pages of other servers are refused"));
     }
     let foreign = |origin: &HeaderValue| !is_origin_of(origin, own);
     if headers.get_all(header::ORIGIN).iter().any(foreign) {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Connections at a time, however many file descriptors the process may have: each costs some twenty kilobytes.
 pub(super) const CONNECTIONS_MAX: usize = 10_000;
-/// Connections at a time from one address (IPv6: from one /64 network, which one subscriber has to itself).
-/// Loopback is exempt: behind it are proxies, tunnels and tests that connect for many.
+/// Connections at a time from one address (IPv6: from one /64 network, which one subscriber has to itself), and never
+/// more than a quarter of all. Loopback is exempt: behind it are proxies, tunnels and tests that connect for many.
 pub(super) const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
 /// File descriptors that connections leave for the store, the log and what is opened in passing; half of what the
 /// process may have if that is less.
@@ -34,7 +34,11 @@ impl Room {
     /// As much as the file descriptors of this process allow.
     pub(super) fn of_this_process() -> Self {
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        Self::new(for_files(files), CONNECTIONS_PER_ADDRESS_MAX)
+        Self::of(for_files(files))
+    }
+
+    fn of(max: usize) -> Self {
+        Self::new(max, CONNECTIONS_PER_ADDRESS_MAX.min(max.div_ceil(4)))
     }
 
     fn new(max: usize, per_address_max: usize) -> Self {
@@ -126,13 +130,20 @@ mod tests {
 
     #[test]
     fn one_address_has_so_many_places_and_others_are_not_concerned() {
-        let room = Arc::new(Room::new(10_000, CONNECTIONS_PER_ADDRESS_MAX));
+        let room = Arc::new(Room::of(CONNECTIONS_MAX));
         let mut places = enter(&room, CONNECTIONS_PER_ADDRESS_MAX, "192.0.2.1");
         assert!(room.enter(address("192.0.2.1")).is_none());
         assert!(room.enter(address("::ffff:192.0.2.1")).is_none(), "the same, written otherwise");
         enter(&room, 1, "192.0.2.2");
         places.pop();
         enter(&room, 1, "192.0.2.1");
+    }
+
+    #[test]
+    fn where_there_are_few_places_one_address_has_a_quarter_of_them() {
+        for (max, of_one) in [(1, 1), (32, 8), (33, 9), (4_096, 1_024), (4_100, 1_024)] {
+            assert_eq!(Room::of(max).per_address_max, of_one, "{max}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use prost::{Message, Name};
 use super::Rest;
 use crate::auth::Planes;
 use crate::error::{ApiError, Reason};
+use crate::metrics;
 use crate::net::Peer;
 use crate::poll_interval::X_OPERATION_POLL_INTERVAL;
 
@@ -71,6 +72,14 @@ pub(super) fn health(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
 pub(super) fn openapi(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
     rest.no_query()?;
     Ok(json(OPENAPI.into()))
+}
+
+/// How the server is, for programs that ask every few seconds.
+pub(super) async fn metrics(rest: &Rest<'_>) -> Result<Response<Body>, ApiError> {
+    rest.no_query()?;
+    let mut response = Response::new(Body::from(metrics::encode(&rest.service.standing().await)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    Ok(response)
 }
 
 /// Ready: it means to go on, and the store answers; and, where operators are served, what they should know of the store.

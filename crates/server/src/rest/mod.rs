@@ -93,6 +93,7 @@ async fn handle(call: Call, rest: Rest<'_>) -> Result<Response<Body>, ApiError> 
         Call::Health => answer::health(&rest),
         Call::Ready => answer::ready(&rest).await,
         Call::OpenApi => answer::openapi(&rest),
+        Call::Metrics => answer::metrics(&rest).await,
         Call::YandexGet => yandex::get(&rest).await,
         Call::YandexCancel => yandex::cancel(&rest).await,
         Call::GoogleList => google::list(&rest).await,

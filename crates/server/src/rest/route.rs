@@ -12,6 +12,7 @@ pub(crate) enum Call {
     Health,
     Ready,
     OpenApi,
+    Metrics,
     YandexGet,
     YandexCancel,
     GoogleList,
@@ -66,6 +67,7 @@ pub(super) fn find(path: &str) -> Result<Route, ApiError> {
         ["healthz"] => ("", only(&(Method::GET, Call::Health))),
         ["readyz"] => ("", only(&(Method::GET, Call::Ready))),
         ["api", "v1", "openapi.json"] => ("", only(&(Method::GET, Call::OpenApi))),
+        ["metrics"] => ("", only(&(Method::GET, Call::Metrics))),
         ["operations", last] => match verb(last) {
             (id, None) => (id, only(&(Method::GET, Call::YandexGet))),
             // By contract (CONTRACT §4 "Cancel over GET"); the guards are in the layers.

@@ -1,6 +1,5 @@
 //! Whether clients are asked for a certificate, and who must have signed it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -42,18 +41,7 @@ impl ClientAuth {
 }
 
 impl ClientTrust {
-    /// Loads authorities from a PEM file, and what they have revoked from another.
-    ///
-    /// With `revoked`, every certificate but an authority of the file needs a list by who signed it there: one that
-    /// cannot be looked up is refused. A list that is out of date still counts: it is better than none.
-    ///
-    /// # Errors
-    /// A file that cannot be read, or has nothing usable in it.
-    pub fn load(authorities: &Path, revoked: Option<&Path>) -> Result<Self, Error> {
-        let revoked = revoked.map(PemFile::read).transpose()?;
-        Self::of(&PemFile::read(authorities)?, revoked.as_ref())
-    }
-
+    /// Of authorities, and what they have revoked.
     pub(super) fn of(authorities: &PemFile, revoked: Option<&PemFile>) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
         for certificate in authorities.certificates()? {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -14,8 +13,6 @@ pub struct ClientCertificate {
     /// The alternative names of its subject, in their order. The common name is not among them: what is in it means
     /// whatever an authority likes.
     pub names: Vec<SanName>,
-    /// SHA-256 of the certificate in hexadecimal, as `openssl x509 -fingerprint -sha256` has it without the colons.
-    pub fingerprint: String,
     /// The last moment at which it is valid; the connection may live longer.
     pub expires: SystemTime,
 }
@@ -58,7 +55,6 @@ impl ClientCertificate {
         }
         Ok(Self {
             names: names.iter().filter_map(SanName::read).collect(),
-            fingerprint: sha256(certificate),
             expires: time(parsed.validity().not_after.timestamp()),
         })
     }
@@ -89,13 +85,6 @@ impl fmt::Display for SanName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// The cryptography provider has this hash for TLS, and shows it nowhere else.
-fn sha256(bytes: &[u8]) -> String {
-    let suite = TLS13_AES_128_GCM_SHA256.tls13().expect("it is a cipher suite of TLS 1.3");
-    let hash = suite.common.hash_provider.hash(bytes);
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn time(unix_seconds: i64) -> SystemTime {
@@ -207,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_validity_and_the_fingerprint_are_those_of_the_certificate() {
+    fn the_end_of_validity_is_that_of_the_certificate() {
         let read = |end| {
             let certificate = certificate(|params| params.not_after = end);
             ClientCertificate::read(&certificate).unwrap()
@@ -215,9 +204,5 @@ mod tests {
         let later = UNIX_EPOCH + Duration::from_secs(4_000_000_000);
         assert_eq!(read(later.into()).expires, later);
         assert_eq!(read(rcgen::date_time_ymd(1960, 1, 1)).expires, UNIX_EPOCH - Duration::from_secs(315_619_200));
-        // FIPS 180-4, of nothing at all.
-        assert_eq!(sha256(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-        let certificate = certificate(|_| {});
-        assert_eq!(ClientCertificate::read(&certificate).unwrap().fingerprint, sha256(&certificate));
     }
 }

@@ -36,7 +36,8 @@ pub struct Files {
 pub struct ClientFiles {
     /// The authorities that sign for clients.
     pub authorities: PathBuf,
-    /// What they have revoked; see [`ClientTrust::load`].
+    /// What they have revoked. With it, every certificate but an authority of the other file needs a list by who signed
+    /// it there: one that cannot be looked up is refused. A list that is out of date still counts: it is better than none.
     pub revoked: Option<PathBuf>,
     /// Whether a client without a certificate is refused.
     pub required: bool,

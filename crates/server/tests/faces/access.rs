@@ -448,7 +448,6 @@ async fn b46_a_certificate_alone_cancels_nothing_over_get() {
         let mut asked = request(line, &[], "");
         let certificate = ClientCertificate {
             names: vec![SanName::Dns("ops.example".into())],
-            fingerprint: "f".into(),
             expires: SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40),
         };
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -544,4 +543,38 @@ async fn what_a_store_may_lose_is_told_where_operators_are_served() {
     assert_eq!(ready(Planes::ALL).await["warnings"], json!([]));
     assert_eq!(ready(Planes::ADMIN).await["warnings"], json!([]));
     assert_eq!(ready(Planes::PUBLIC.and(Planes::WORKER)).await, json!({ "status": "SERVING" }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_are_for_viewers_and_admins_of_everything() {
+    let (faces, admin) = Faces::asking().await;
+    let role = |name: &str, tenant: &str, role: &str| json!({ "name": name, "tenant": tenant, "roles": [role] });
+    let mut asked = Vec::new();
+    for new in [
+        role("a", "*", "ROLE_VIEWER"),
+        role("b", "*", "ROLE_OPERATOR"),
+        role("c", "*", "ROLE_PRODUCER"),
+        role("d", "*", "ROLE_WORKER"),
+        role("e", "acme", "ROLE_VIEWER"),
+        role("f", "acme", "ROLE_ADMIN"),
+        json!({ "name": "g", "tenant": "*", "kinds": ["k"], "roles": ["ROLE_ADMIN"] }),
+    ] {
+        let bearer = format!("Bearer {}", faces.key(&admin, &new).await);
+        asked.push(faces.call(request("GET /metrics", &[("authorization", &bearer)], "")).await.status().as_u16());
+    }
+    assert_eq!(asked, [200, 403, 403, 403, 403, 403, 403]);
+
+    let bearer = format!("Bearer {admin}");
+    let answer = faces.call(request("GET /metrics", &[("authorization", &bearer)], "")).await;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.headers()["content-type"], kind);
+    let text = answer.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let says = |line: &str| assert!(text.lines().any(|told| told == line), "{line} is not in {text}");
+    says("operond_serving 1");
+    says("operond_store_up 1");
+    says("operond_held_calls 0");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let refused = faces.rest_as(&admin, "GET /metrics?a=b", "").await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
 }

@@ -148,6 +148,7 @@ impl Matrix {
         (text(&started["operation"]["id"]), text(&started["lease"]))
     }
 
+    /// A call by gRPC; its members are filled in where they say nothing of an operation.
     async fn grpc(&self, caller: char, method: &MethodDescriptor, mut members: Value, id: &str, lease: &str) -> Told {
         for (member, value) in [
             ("id", id.to_owned()),
@@ -234,6 +235,47 @@ impl Matrix {
             match caller {
                 'R' => assert!(foreign.iter().all(reached), "{cell}"),
                 _ => assert_eq!(foreign, absent, "{cell}"),
+            }
+        }
+    }
+}
+
+/// AIP-211: the permission is looked at before anything is looked for; and a parent changes nothing.
+#[tokio::test(start_paused = true)]
+async fn b45_a_parent_in_a_google_name_lets_nobody_in_and_tells_nothing() {
+    let matrix = Matrix::new().await;
+    let google = matrix.pool.get_service_by_name("google.longrunning.Operations").unwrap();
+    for method in google.methods().filter(|method| method.name() != "ListOperations") {
+        let (_, may, about) = ROWS.iter().find(|(name, ..)| *name == method.full_name()).unwrap();
+        for caller in CALLERS.chars() {
+            for tenant in [Some("own"), Some("other"), None] {
+                let mut told = Vec::new();
+                for parent in ["", "own/", "tenants/own/", "tenants/other/", "projects/p/locations/l/"] {
+                    let (id, lease) = matrix.target(*about, tenant).await;
+                    let members = json!({ "name": format!("{parent}operations/{id}") });
+                    let answer = matrix.grpc(caller, &method, members, &id, &lease).await.of_some(&id);
+                    told.push(match answer {
+                        Told::Refused(code, reason, message) => {
+                            Told::Refused(code, reason, message.replace(parent, ""))
+                        }
+                        answered @ Told::Answered => answered,
+                    });
+                }
+                let expected = match (may.contains(caller), caller, tenant) {
+                    (false, '-', _) => Some(Code::Unauthenticated),
+                    (false, ..) => Some(Code::PermissionDenied),
+                    (true, _, None) => Some(Code::NotFound),
+                    (true, 'R', Some(_)) | (true, _, Some("own")) => None,
+                    (true, ..) => Some(Code::NotFound),
+                };
+                let cell = format!("{} by {caller:?} on {tenant:?}: {told:?}", method.name());
+                // What is running cannot be deleted: then the operation was reached, too.
+                let fits = |told: &Told| match expected {
+                    Some(code) => told.is(code),
+                    None => *told == Told::Answered || told.is(Code::FailedPrecondition),
+                };
+                assert!(told.iter().all(fits), "{cell}");
+                assert!(told.iter().all(|one| *one == told[0]), "{cell}");
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::issuer::{Page, Site, clock, tokens};
 use crate::signer::{Signer, jwks};
 
 /// The faces of a server that believes these tokens.
-async fn faces(tokens: Tokens) -> Layered<axum::Router> {
+pub(crate) async fn faces(tokens: Tokens) -> Layered<axum::Router> {
     let engine = Engine::start(Arc::new(MemoryStore::default()), Options::default());
     let keys = Keys::load(engine.clone()).await.unwrap();
     let router = router(engine, keys.clone(), Settings::new("localhost")).await.unwrap();
@@ -27,7 +27,12 @@ async fn faces(tokens: Tokens) -> Layered<axum::Router> {
 }
 
 /// The status, the reason and the whole of an answer.
-async fn call(faces: &Layered<axum::Router>, line: &str, token: &str, body: &str) -> (StatusCode, String, Value) {
+pub(crate) async fn call(
+    faces: &Layered<axum::Router>,
+    line: &str,
+    token: &str,
+    body: &str,
+) -> (StatusCode, String, Value) {
     let (method, path) = line.split_once(' ').unwrap();
     let request = Request::builder().method(method).uri(path).header("host", "localhost");
     let request = request.header("authorization", format!("Bearer {token}")).header("content-type", "application/json");

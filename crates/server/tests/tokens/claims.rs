@@ -1,7 +1,9 @@
 //! Whom good tokens name.
 
-use operond_core::{Kind, Principal, Scope, Tenant};
-use operond_server::auth::token::{Algorithm, Issuer, KindsFrom, RolesFrom, TenantFrom};
+use std::time::Duration;
+
+use operond_core::{Kind, Principal, Scope, Tenant, Timestamp};
+use operond_server::auth::token::{Algorithm, CLOCK_SKEW_SECONDS, Issuer, KindsFrom, RolesFrom, TenantFrom};
 use operond_server::auth::{Credential, Identity, Role, Roles};
 use serde_json::{Value, json};
 
@@ -19,6 +21,8 @@ async fn named(configure: impl FnOnce(&mut Issuer), more: Value) -> Identity {
     let mut identity = tokens.verify_patiently(&P256.token(&claims)).await.unwrap();
     assert_eq!(identity.credential, Credential::Token(site.url.clone()));
     identity.credential = Credential::None;
+    let end = claims["exp"].as_u64().unwrap() + CLOCK_SKEW_SECONDS;
+    assert_eq!(identity.expires_at.take(), Some(Timestamp::default().after(Duration::from_secs(end))));
     identity
 }
 
@@ -29,6 +33,7 @@ fn identity(principal: &str, tenant: Option<&str>, kinds: Option<&[&str]>, roles
         scope: Scope { tenant: tenant.map(|tenant| Tenant::parse("tenant", tenant).unwrap()), kinds },
         roles: Roles::of(roles),
         credential: Credential::None,
+        expires_at: None,
     }
 }
 

@@ -1,17 +1,22 @@
 //! A table of tokens that are forged or broken, each beside a good one that differs in nothing else.
 
 use aws_lc_rs::hmac;
+use http::{HeaderValue, StatusCode};
 use operond_server::auth::token::{
     ClaimPath, Issuer, KindsFrom, Refused, TOKEN_BYTES_MAX, TenantFrom, Tokens, Verdict,
 };
+use operond_server::http::Layered;
 use serde_json::{Value, json};
 
+use crate::calls::{call, faces};
 use crate::issuer::{NOW, Site, clock, tokens};
 use crate::signer::{ED25519, IMPOSTOR_RSA, OTHER_RSA, P256, P384, RSA, base64, jwks, pem};
 
 /// A server that believes two issuers, each with keys of its own.
 struct World {
     tokens: Tokens,
+    /// A server that believes them.
+    faces: Layered<axum::Router>,
     issuer: Site,
     other: Site,
     /// Of somebody who would like to be asked for keys.
@@ -26,7 +31,8 @@ impl World {
         let tokens = tokens(believed, &clock()).await;
         let attacker = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         attacker.set_nonblocking(true).unwrap();
-        let world = Self { tokens, issuer, other, attacker };
+        let faces = faces(tokens.clone()).await;
+        let world = Self { tokens, faces, issuer, other, attacker };
         // Both have their keys before anything is judged.
         world.tokens.verify_patiently(&world.good()).await.unwrap();
         world.tokens.verify_patiently(&OTHER_RSA.token(&world.other.claims())).await.unwrap();
@@ -93,11 +99,33 @@ impl World {
             }
             let message = expected.to_string();
             assert!(message.len() < 200 && !message.contains("alice"), "{name}: {message}");
+            self.refused_by_the_server(name, &token, &message).await;
             assert_eq!(self.tokens.verify(&self.good()).refused(), None, "the good token after {name}");
         }
         assert_eq!(self.attacker.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "somebody was asked");
         let fetched = [&self.issuer, &self.other].map(|site| site.fetched("/keys"));
         assert_eq!(fetched, [1, 1], "keys are not fetched because of tokens that are refused");
+    }
+}
+
+impl World {
+    /// Each in the same shape, and nothing of the token in it.
+    async fn refused_by_the_server(&self, name: &str, token: &str, message: &str) {
+        // Of others it is no token any more: they are no headers, or are cut in two.
+        let one_header = HeaderValue::from_str(token).is_ok() && !token.is_empty() && !token.contains([' ', '\t']);
+        if !one_header {
+            return;
+        }
+        let message = if token.is_ascii() { message } else { "the authorization header is not ASCII" };
+        let (status, reason, body) = call(&self.faces, "GET /api/v1/whoami", token, "").await;
+        assert_eq!((status, &*reason), (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"), "{name}: {body}");
+        let detail = json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "operond.dev",
+        });
+        let request = &body["details"][0];
+        assert_eq!(request["@type"], "type.googleapis.com/google.rpc.RequestInfo", "{name}");
+        let shape = json!({ "code": 16, "message": message, "details": [request, detail] });
+        assert_eq!(body, shape, "{name}");
     }
 }
 

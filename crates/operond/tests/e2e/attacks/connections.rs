@@ -10,20 +10,16 @@ use tokio::time::timeout;
 use super::beside::Victim;
 use crate::support::{Server, create, http, operations};
 
-/// Sockets of an attack, if this process may have so many.
+/// Sockets of an attack.
 const SOCKETS: usize = 5_000;
 /// What the process needs beside them.
 const FILES_RESERVED: u64 = 500;
 
-/// As many of `wanted` sockets as this process may open.
-fn affordable(wanted: usize) -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
-    let most = limit.maximum.map_or(wanted, |files| usize::try_from(files.saturating_sub(FILES_RESERVED)).unwrap());
-    if most < wanted {
-        println!("this process may have {most} sockets, not {wanted}");
-    }
-    wanted.min(most)
+/// Lets this process have that many.
+fn afford_sockets() {
+    let (limit, wanted) = (getrlimit(Resource::Nofile), SOCKETS as u64 + FILES_RESERVED);
+    assert!(limit.maximum.is_none_or(|files| files >= wanted), "a hard limit (ulimit -Hn) of {wanted} files is needed");
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 }
 
 async fn connect(address: &str, say: &[u8]) -> Option<TcpStream> {
@@ -41,23 +37,39 @@ async fn closed(stream: &mut TcpStream, limit: Duration) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn f43_sockets_half_open_keep_nobody_out() {
     let victim = Victim::start().await;
-    let count = affordable(SOCKETS);
+    afford_sockets();
     let half: [&[u8]; 4] = [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: loc", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"];
     let attack = async || {
-        let mut sockets = Vec::with_capacity(count);
-        for number in 0..count {
+        let mut sockets = Vec::with_capacity(SOCKETS);
+        for number in 0..SOCKETS {
             sockets.push(connect(victim.address(), half[number % half.len()]).await.unwrap());
         }
         assert_eq!(http::call(&victim.server.http, "GET", "/healthz", &[], "").status, 200);
         sockets
     };
     // That none is kept for longer than some seconds is shown where the clock can be moved: `net/tests.rs`.
-    assert_eq!(victim.bears(attack).await.len(), count);
+    assert_eq!(victim.bears(attack).await.len(), SOCKETS);
+}
+
+#[tokio::test]
+async fn a_server_takes_as_many_file_descriptors_as_it_may_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("operond.db").display());
+    let server = Server::serve_with_files(&store, "-Sn 64");
+    let address = server.http.replace("http://", "");
+    let mut sockets = Vec::new();
+    for _ in 0..100 {
+        let mut socket = connect(&address, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).await.expect("it is answered, and stays open");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        sockets.push(socket);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f33_a_thousand_connections_at_64_file_descriptors_leave_the_server_at_work() {
-    let victim = Victim::start_by(|store| Server::serve_with_files(store, 64)).await;
+    let victim = Victim::start_by(|store| Server::serve_with_files(store, "-n 64")).await;
     let attack = async || {
         let mut sockets = Vec::new();
         for _ in 0..1_000 {

@@ -1,13 +1,15 @@
 //! Who is known by a certificate, as a configuration file says; and what the audit says of it.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::sdk;
 use crate::support::asking::Asking;
 use crate::support::certificates::{Authority, Pair, written};
-use crate::support::command;
 use crate::support::served::ended;
+use crate::support::{command, http};
 
 const RULES: &str = r#"
 [[certificates]]
@@ -27,6 +29,10 @@ struct Certified {
 
 impl Certified {
     fn start(rules: &str) -> Self {
+        Self::start_with(rules, &[])
+    }
+
+    fn start_with(rules: &str, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
         let pair = servers.sign(&["127.0.0.1"]);
@@ -43,15 +49,33 @@ impl Certified {
         let files = ["server.pem", "server-key.pem", "clients.pem", "operond.toml", "audit.jsonl"].map(path);
         let tls = ["--tls-listen", "127.0.0.1:0", "--tls-cert", &files[0], "--tls-key", &files[1]];
         let rest = ["--tls-client-ca", &files[2], "--config", &files[3], "--audit-log", &files[4]];
-        let server = Asking::start(&[&tls[..], &rest].concat());
+        let server = Asking::start(&[&tls[..], &rest, more].concat());
         Self { server, folder, clients }
+    }
+
+    /// A certificate for `name` and its key, in files.
+    fn pair(&self, name: &str) -> [PathBuf; 2] {
+        let Pair { certificate, key } = self.clients.sign(&[name]);
+        let certificate = written(self.folder.path(), &format!("{name}.pem"), &certificate);
+        [certificate, written(self.folder.path(), &format!("{name}-key.pem"), &key)]
+    }
+
+    /// What a Python library says of an operation, whether it shows this certificate or none.
+    fn python(&self, library: &str, token: &str, id: &str, certificate: Option<&[PathBuf; 2]>) -> String {
+        let mut python = sdk::python(library);
+        python.args(["--endpoint", self.server.tls(), "--token", token, "--ca"]).arg(self.folder.path().join("ca.pem"));
+        if let Some([certificate, key]) = certificate {
+            python.arg("--certificate").arg(certificate).arg("--key").arg(key);
+        }
+        sdk::without_proxies(&mut python);
+        let output = ended(python.arg(id));
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// A command that shows a certificate for `name`.
     fn as_client(&self, name: &str, arguments: &[&str]) -> Command {
-        let Pair { certificate, key } = self.clients.sign(&[name]);
-        let certificate = written(self.folder.path(), &format!("{name}.pem"), &certificate);
-        let key = written(self.folder.path(), &format!("{name}-key.pem"), &key);
+        let [certificate, key] = self.pair(name);
         let mut operond = command();
         operond.args(arguments).arg("--ca").arg(self.folder.path().join("ca.pem"));
         operond.env("OPEROND_CERT", certificate).env("OPEROND_KEY", key).env_remove("OPEROND_TOKEN");
@@ -94,6 +118,31 @@ fn a_certificate_stands_for_whom_a_rule_says_and_for_nobody_without_one() {
     assert!(refused.iter().any(|line| line["who"] == "the workers" && line["credential"] == "certificate"), "{audit}");
     let created = lines.iter().find(|line| line["audit"] == "operation").unwrap();
     assert_eq!((&created["who"], &created["tenant"]), (&"admin".into(), &"acme".into()));
+}
+
+#[test]
+fn unmodified_sdks_show_a_certificate_alone_or_beside_a_key() {
+    let certified = Certified::start_with(RULES, &["--tls-client-required"]);
+    let (admin, server) = (certified.server.admin(), &certified.server);
+    let bearer = format!("Bearer {admin}");
+    let call = |path: &str, body: Value| -> Value {
+        let headers = [("authorization", &*bearer), ("content-type", "application/json")];
+        let answer = http::call(server.http(), "POST", path, &headers, &body.to_string());
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
+    };
+    let started = call("/api/v1/operations:start", json!({ "kind": "render", "tenant": "acme", "worker": "w" }));
+    let id = started["operation"]["id"].as_str().unwrap();
+    let response = json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": "готово" });
+    call("/api/v1/work:complete", json!({ "lease": started["lease"], "response": response }));
+
+    let (worker, other) = (certified.pair("worker-7.example"), certified.pair("other.example"));
+    let viewer = server.key(&admin, "viewer", "acme", "viewer");
+    let said = |library, token, certificate| certified.python(library, token, id, certificate);
+    assert_eq!(said("google-grpc", "", Some(&worker)), "waiting\ndone готово\n");
+    assert_eq!(said("yandex", &viewer, Some(&other)), "waiting\ndone готово\n");
+    assert!(said("google-grpc", "", Some(&other)).starts_with("refused UNAUTHENTICATED"));
+    assert!(said("yandex", &viewer, None).starts_with("refused UNAVAILABLE"), "the handshake fails");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn a_key_is_revoked_by_itself_or_its_file_and_its_secret_is_neither_said_nor_sen
 fn a_key_expires() {
     let server = Asking::start(&[]);
     let admin = server.admin();
-    let make = ["ci", "--tenant", "acme", "--role", "viewer", "--expires", "3s"];
+    let make = ["ci", "--tenant", "acme", "--role", "viewer", "--expires", "6s"];
     let key = create_key(server.http(), &admin, &make);
     printed(server.http(), &key, &["list"]);
     soon("it expires", || !operond(server.http(), &key, &["list"]).status.success());

@@ -46,6 +46,7 @@ fn calls_over_rest_are_served_at_their_address_alone() {
         ("GET", "/api/v1/kinds", "", [200, 200, 200]),
         ("GET", "/api/v1/types", "", [200, 200, 200]),
         ("GET", "/api/v1/whoami", "", [200, 200, 200]),
+        ("GET", "/metrics", "", [404, 404, 200]),
         ("GET", "/healthz", "", [200, 200, 200]),
         ("GET", "/readyz", "", [200, 200, 200]),
     ] {

@@ -7,9 +7,11 @@ use tempfile::TempDir;
 
 use crate::support::Server;
 
+mod audit;
 mod certificate;
 mod cli;
 mod first_key;
+mod issuer;
 mod listeners;
 mod sdk;
 mod text;

@@ -1,4 +1,4 @@
-//! Unmodified SDKs with a key for a token, over TLS: what they are let do, and what they make of being refused.
+//! Unmodified SDKs with a key or a token, over TLS: what they are let do, and what they make of being refused.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::auth::Identity;
+use crate::auth::issuer::Issuer;
 use crate::support::asking::{Asking, id_of, printed, sqlite};
 use crate::support::{http, sdk};
 
@@ -47,10 +48,50 @@ fn sdks_learn_nothing_of_another_tenants_operation() {
     let world = World::new();
     let stranger = world.server.key(&world.admin, "stranger", "other", "viewer");
     let (id, _) = world.start();
-    for library in [python("yandex"), python("google-grpc"), python("google-rest"), node("yandex"), node("google")] {
+    for library in every_library() {
         assert_refused(world.call(library, &stranger, &id), "NOT_FOUND");
     }
-    assert_refused(world.call(Command::new(sdk::google_rust()), &stranger, &id), "NOT_FOUND");
+}
+
+#[test]
+fn sdks_get_and_wait_with_a_token_of_a_believed_issuer_and_are_refused_with_any_other() {
+    let world = World::new();
+    let (id, lease) = world.start();
+    let mut waiting: Vec<_> =
+        every_library().map(|library| world.call(library, &world.issuer.token("acme", "support", 300), &id)).into();
+    waiting.iter_mut().for_each(|library| library.says("waiting"));
+    world.complete(&lease);
+    waiting.iter_mut().for_each(|library| library.says("done готово"));
+
+    let forged = Issuer::new().token("acme", "support", 300);
+    // What the server and the issuer may differ by is a minute.
+    let expired = world.issuer.token("acme", "support", -61);
+    let nobody = world.issuer.token("acme", "cleaners", 300);
+    let stranger = world.issuer.token("other", "support", 300);
+    for (token, code) in [
+        (&forged, "UNAUTHENTICATED"),
+        (&expired, "UNAUTHENTICATED"),
+        (&nobody, "PERMISSION_DENIED"),
+        (&stranger, "NOT_FOUND"),
+    ] {
+        for library in every_library() {
+            assert_refused(world.call(library, token, &id), code);
+        }
+    }
+}
+
+#[test]
+fn a_token_does_what_its_claims_are_good_for_and_no_more() {
+    let world = World::new();
+    let create = |group| {
+        let bearer = format!("Bearer {}", world.issuer.token("acme", group, 300));
+        let headers = [("authorization", &*bearer), ("content-type", "application/json")];
+        http::call(world.server.http(), "POST", "/api/v1/operations", &headers, r#"{"kind": "k"}"#)
+    };
+    assert_eq!(create("support").status, 403);
+    let created = create("shop");
+    let created: Value = serde_json::from_str(&created.body).unwrap();
+    assert_eq!((&created["tenant"], &created["createdBy"]), (&json!("acme"), &json!("ann")), "{created}");
 }
 
 /// With a good key to the end; refused with one that is none, or none any more, also while it waits; and with what else
@@ -67,8 +108,7 @@ fn gets_and_waits(library: &dyn Fn() -> Command, refused: &[&str]) {
     printed(world.server.http(), &world.admin, &["keys", "revoke", id_of(&revoked)]);
     assert_refused(waiting, "UNAUTHENTICATED");
 
-    let response = json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": "готово" });
-    world.producer("/api/v1/work:complete", &json!({ "lease": lease, "response": response }));
+    world.complete(&lease);
     good.says("done готово");
     let (no_key, unknown) = (viewer.replace("opk_", "opk-"), format!("opk_{}_{}", "0".repeat(16), "1".repeat(64)));
     for wrong in [&[&*revoked, &no_key, &unknown], refused].concat() {
@@ -83,7 +123,12 @@ fn assert_refused(mut running: Running, code: &str) {
     assert!(running.child.wait().unwrap().success());
 }
 
-fn python(library: &str) -> Command {
+fn every_library() -> [Command; 6] {
+    let rust = Command::new(sdk::google_rust());
+    [python("yandex"), python("google-grpc"), python("google-rest"), node("yandex"), node("google"), rust]
+}
+
+pub(super) fn python(library: &str) -> Command {
     let mut command = Command::new(sdk::python());
     command.arg(sdk::scripts("python/authenticated.py")).args(["--library", library]);
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONIOENCODING", "utf-8");
@@ -100,6 +145,8 @@ fn node(library: &str) -> Command {
 /// A server that asks, with TLS, and what its owner knows.
 struct World {
     identity: Identity,
+    /// Whose tokens it believes, too.
+    issuer: Issuer,
     server: Asking,
     admin: String,
     producer: String,
@@ -109,11 +156,13 @@ struct World {
 impl World {
     fn new() -> Self {
         let (identity, data) = (Identity::new(), tempfile::tempdir().unwrap());
-        let arguments = [&["--tls-listen", "127.0.0.1:0"], &identity.arguments()[..]].concat();
+        let issuer = Issuer::new();
+        let config = issuer.configure(data.path());
+        let arguments = [&["--tls-listen", "127.0.0.1:0", &config[0], &config[1]], &identity.arguments()[..]].concat();
         let server = Asking::on(&sqlite(data.path()), &arguments);
         let admin = server.admin();
         let producer = server.key(&admin, "producer", "acme", "producer");
-        Self { identity, server, admin, producer, _data: data }
+        Self { identity, issuer, server, admin, producer, _data: data }
     }
 
     /// An operation of the tenant acme that is carried out; its id, and the lease.
@@ -121,6 +170,12 @@ impl World {
         let started = self.producer("/api/v1/operations:start", &json!({ "kind": "k", "worker": "test" }));
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         (text(&started["operation"]["id"]), text(&started["lease"]))
+    }
+
+    /// Ends what [`World::start`] has begun.
+    fn complete(&self, lease: &str) {
+        let response = json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": "готово" });
+        self.producer("/api/v1/work:complete", &json!({ "lease": lease, "response": response }));
     }
 
     /// A call as the producer, which must go well.
@@ -138,11 +193,15 @@ impl World {
         library.args(["--endpoint", &endpoint, "--ca", &self.identity.ca, "--token", token, id]);
         // Where rustls looks for authorities.
         library.env("SSL_CERT_FILE", &self.identity.ca);
-        // The server is on loopback: no proxy may come between.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.to_lowercase().ends_with("_proxy")) {
-            library.env_remove(name);
-        }
+        without_proxies(&mut library);
         Running::new(library)
+    }
+}
+
+/// The server is on loopback: no proxy may come between.
+pub(super) fn without_proxies(library: &mut Command) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.to_lowercase().ends_with("_proxy")) {
+        library.env_remove(name);
     }
 }
 

@@ -58,10 +58,10 @@ impl Server {
         Self::serve_by(command(), store, arguments)
     }
 
-    /// The same, with so many file descriptors.
-    pub(crate) fn serve_with_files(store: &str, files: u32) -> Self {
+    /// The same, with so many file descriptors, as `ulimit` is told.
+    pub(crate) fn serve_with_files(store: &str, files: &str) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!(r#"ulimit -n {files} && exec "$0" "$@""#), env!("CARGO_BIN_EXE_operond")]);
+        shell.args(["-c", &format!(r#"ulimit {files} && exec "$0" "$@""#), env!("CARGO_BIN_EXE_operond")]);
         Self::serve_by(shell, store, &[])
     }
 

@@ -1,6 +1,7 @@
 """What the Python SDKs, unmodified, see of a server that asks who they are.
 
-    authenticated.py --library yandex|google-grpc|google-rest --endpoint HOST:PORT --ca FILE --token TOKEN ID
+    authenticated.py --library yandex|google-grpc|google-rest --endpoint HOST:PORT --ca FILE --token TOKEN
+                     [--certificate FILE --key FILE] ID
 
 Gets the operation ID and waits for it. Prints `waiting` once it has seen that the operation is not done, and `done
 TEXT` when it has got its result, a text. When the server refuses the call, now or while it waits, prints `refused CODE`
@@ -35,11 +36,8 @@ WAIT_SECONDS = 60
 POLLING = polling.DEFAULT_POLLING.with_delay(initial=0.05, maximum=0.5)
 
 
-def yandex(endpoint, ca, token, operation_id):
-    with open(ca, "rb") as file:
-        root_certificates = file.read()
-    channel = grpc.secure_channel(endpoint, grpc.ssl_channel_credentials(root_certificates))
-    with channel:
+def yandex(endpoint, tls, token, operation_id):
+    with grpc.secure_channel(endpoint, grpc.ssl_channel_credentials(**tls)) as channel:
         endpoints = ApiEndpointServiceStub(channel).List(ListApiEndpointsRequest()).endpoints
     ports = [found.address.rpartition(":")[2] for found in endpoints]
     if endpoint.rpartition(":")[2] not in ports:
@@ -47,12 +45,10 @@ def yandex(endpoint, ca, token, operation_id):
 
     if not token:
         # The SDK itself cannot be had without a token: this is the channel below it.
-        with grpc.secure_channel(
-            endpoint, grpc.ssl_channel_credentials(root_certificates)
-        ) as channel:
+        with grpc.secure_channel(endpoint, grpc.ssl_channel_credentials(**tls)) as channel:
             stub = OperationServiceStub(channel)
             return stub.Get(GetOperationRequest(operation_id=operation_id))
-    sdk = SDK(iam_token=token, endpoint=endpoint, root_certificates=root_certificates)
+    sdk = SDK(iam_token=token, endpoint=endpoint, **tls)
     first = sdk.client(OperationServiceStub).Get(GetOperationRequest(operation_id=operation_id))
     print("waiting", flush=True)
     result = sdk.wait_operation_and_get_result(
@@ -61,19 +57,16 @@ def yandex(endpoint, ca, token, operation_id):
     return result.response.value
 
 
-def google_grpc(endpoint, ca, token, operation_id):
-    with open(ca, "rb") as file:
-        tls = grpc.ssl_channel_credentials(file.read())
-    credentials = tls
+def google_grpc(endpoint, tls, token, operation_id):
+    credentials = grpc.ssl_channel_credentials(**tls)
     if token:
         call = grpc.access_token_call_credentials(token)
-        credentials = grpc.composite_channel_credentials(tls, call)
+        credentials = grpc.composite_channel_credentials(credentials, call)
     client = operations_v1.OperationsClient(grpc.secure_channel(endpoint, credentials))
     return google(client, f"operations/{operation_id}")
 
 
-def google_rest(endpoint, ca, token, operation_id):
-    os.environ["REQUESTS_CA_BUNDLE"] = ca
+def google_rest(endpoint, _tls, token, operation_id):
     credentials = Credentials(token=token) if token else AnonymousCredentials()
     rest = OperationsRestTransport(host=f"https://{endpoint}", credentials=credentials)
     client = operations_v1.AbstractOperationsClient(transport=rest)
@@ -93,17 +86,33 @@ HTTP = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
 LIBRARIES = {"yandex": yandex, "google-grpc": google_grpc, "google-rest": google_rest}
 
 
+def read(path):
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--library", required=True, choices=LIBRARIES)
     parser.add_argument("--endpoint", required=True, metavar="HOST:PORT", help="the TLS listener")
     parser.add_argument("--ca", required=True, metavar="FILE", help="the server's authority, PEM")
-    parser.add_argument("--token", required=True, help="an API key")
+    parser.add_argument("--token", required=True, help="an API key or a token")
+    parser.add_argument("--certificate", metavar="FILE", help="to show to the server, PEM")
+    parser.add_argument("--key", metavar="FILE", help="of that certificate, PEM")
     parser.add_argument("id", help="the operation")
     arguments = parser.parse_args()
+    # Where the library for REST looks for authorities.
+    os.environ["REQUESTS_CA_BUNDLE"] = arguments.ca
+    tls = {
+        "root_certificates": read(arguments.ca),
+        "private_key": read(arguments.key),
+        "certificate_chain": read(arguments.certificate),
+    }
     try:
         call = LIBRARIES[arguments.library]
-        value = call(arguments.endpoint, arguments.ca, arguments.token, arguments.id)
+        value = call(arguments.endpoint, tls, arguments.token, arguments.id)
         print(f"done {value}")
     except grpc.RpcError as error:
         print(f"refused {error.code().name}", type(error).__name__)

@@ -38,6 +38,7 @@ impl Holder {
             scope: self.scope.clone(),
             roles: self.roles,
             credential: Credential::Key(key.id.clone()),
+            expires_at: key.expires_at,
         }
     }
 

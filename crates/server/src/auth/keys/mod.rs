@@ -87,11 +87,14 @@ impl Keys {
         self.known().verify(key, stamp(now()))
     }
 
-    /// Whether what a call was let in by is still good, as far as keys tell: for calls that go on and on.
+    /// Whether what a call was let in by is still good, as far as keys and the calendar tell: for calls that go on and on.
     pub(crate) fn still_let_in(&self, identity: &Identity) -> bool {
+        let now = stamp(now());
         match &identity.credential {
-            Credential::Key(id) => self.known().is_live(id, stamp(now())),
-            Credential::None | Credential::Token(_) | Credential::Certificate(_) => true,
+            Credential::Key(id) => self.known().is_live(id, now),
+            Credential::None | Credential::Token(_) | Credential::Certificate(_) => {
+                identity.expires_at.is_none_or(|end| now < end)
+            }
         }
     }
 
@@ -481,6 +484,23 @@ mod tests {
         assert_eq!(*store.written.lock().unwrap(), [USES_WRITTEN_MAX, USES_WRITTEN_MAX, 1]);
         a_turn().await;
         assert_eq!(store.written.lock().unwrap().len(), 3, "it is stored once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_and_certificates_let_nobody_in_behind_their_end() {
+        let (_store, keys) = keys().await;
+        let hour = Duration::from_secs(3_600);
+        for credential in [Credential::Token("https://a".into()), Credential::Certificate("b".into())] {
+            let good = |expires_at| {
+                keys.still_let_in(&Identity { expires_at, credential: credential.clone(), ..Identity::unasked() })
+            };
+            let now = stamp(now());
+            assert_eq!(
+                [good(Some(now)), good(Some(now.after(hour))), good(None)],
+                [false, true, true],
+                "{credential:?}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

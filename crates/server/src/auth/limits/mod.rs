@@ -233,6 +233,7 @@ mod tests {
             scope,
             roles: Roles::NONE,
             credential: Credential::None,
+            expires_at: None,
         };
         let [a, b] = ["a", "b"].map(|name| of(Scope::of_tenant(Tenant::parse("tenant", name).unwrap())));
         for caller in [a, b, of(Scope::default())] {

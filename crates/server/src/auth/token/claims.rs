@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
-use operond_core::{Invalid, Kind, Principal, Scope, Tenant};
+use operond_core::{Invalid, Kind, Principal, Scope, Tenant, Timestamp};
 use serde_json::{Map, Value};
 
 use super::issuer::{Issuer, KindsFrom, TenantFrom};
@@ -106,17 +107,19 @@ impl ClaimPath {
 
 /// Whom verified claims name, at `now` (seconds since the Unix epoch).
 pub(super) fn identity(claims: &Map<String, Value>, issuer: &Issuer, now: u64) -> Result<Identity, Refused> {
-    check_times(claims, now)?;
+    let expires_at = Some(check_times(claims, now)?);
     check_audience(claims, &issuer.audiences)?;
     let principal = issuer.principal.parsed(Principal::parse("principal", issuer.principal.text(claims)?))?;
     let scope = Scope { tenant: tenant(claims, &issuer.tenant)?, kinds: kinds(claims, issuer.kinds.as_ref())? };
     let roles = roles(claims, issuer)?;
-    Ok(Identity { principal, scope, roles, credential: Credential::Token(issuer.issuer.clone()) })
+    Ok(Identity { principal, scope, roles, credential: Credential::Token(issuer.issuer.clone()), expires_at })
 }
 
-fn check_times(claims: &Map<String, Value>, now: u64) -> Result<(), Refused> {
+/// Until when the claims are good, which they are.
+fn check_times(claims: &Map<String, Value>, now: u64) -> Result<Timestamp, Refused> {
     let expires = seconds(claims, "exp")?.ok_or_else(|| Refused::claim("exp", "is missing"))?;
-    if now >= expires + CLOCK_SKEW_SECONDS {
+    let end = expires + CLOCK_SKEW_SECONDS;
+    if now >= end {
         return Err(Refused::Expired(now - expires));
     }
     for name in ["nbf", "iat"] {
@@ -125,7 +128,7 @@ fn check_times(claims: &Map<String, Value>, now: u64) -> Result<(), Refused> {
             return Err(Refused::NotYet(begins - now));
         }
     }
-    Ok(())
+    Ok(Timestamp::default().after(Duration::from_secs(end)))
 }
 
 fn seconds(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, Refused> {

@@ -11,3 +11,4 @@ mod proxy;
 mod schema;
 mod shared;
 mod suite;
+mod trouble;

@@ -17,6 +17,7 @@ mod exec;
 mod google;
 mod locked_rows;
 mod mutual_tls;
+mod outcome;
 mod postgres_tls;
 mod readme;
 mod sdk;

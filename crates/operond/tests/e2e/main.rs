@@ -22,5 +22,6 @@ mod postgres_tls;
 mod readme;
 mod sdk;
 mod server;
+mod stuck_reads;
 mod two_servers;
 mod types;

@@ -55,6 +55,7 @@ use operond_store::{
     Page, Properties, Stale, Store,
 };
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 pub use address::without_password;
@@ -257,7 +258,10 @@ impl Inner {
         let noted = self.leave().await;
         self.lanes.close();
         self.pool.close();
-        self.connector.ended().await;
+        // One whose commit waits for a standby does not end before there is one.
+        if timeout(END_MAX, self.connector.ended()).await.is_err() {
+            tracing::warn!("connections to the database are left behind: something that was asked is not answered yet");
+        }
         noted
     }
 
@@ -267,6 +271,8 @@ impl Inner {
         let streams: Vec<String> = self.presence.written().into_iter().map(|(id, _)| id).collect();
         let seen_at = self.time.now().at.before(ABSENT_AFTER).micros();
         self.with_reader(async |client| {
+            // It does not matter enough to wait for a standby.
+            client.batch_execute(session::HURRY).await?;
             client.execute(sql::NOTE_TIME.as_str(), &[&self.lanes.written_at()]).await?;
             client.execute(sql::TOUCH_STREAMS.as_str(), &[&streams, &seen_at]).await?;
             Ok(())
@@ -277,6 +283,9 @@ impl Inner {
 
 /// For what the database bounds itself, and a little more for the way there and back.
 const READ_MAX: Duration = Duration::from_secs(12);
+
+/// For connections that nobody uses any more.
+const END_MAX: Duration = Duration::from_secs(3);
 
 /// What is asked of it behind its end.
 fn closed() -> Error {

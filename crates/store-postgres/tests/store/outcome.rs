@@ -161,6 +161,23 @@ fn stored_by(entropy: u8) -> String {
     OperationId::generate(1, [entropy; 13]).as_str()[12..].to_owned()
 }
 
+/// Its connection cannot be ended.
+#[test]
+fn a_store_closes_while_a_commit_waits_for_its_standby() {
+    let waiting = Waiting::new();
+    wait(waiting.store.update(creates(1, 1))).unwrap_err();
+    assert_eq!(waiting.that_wait(), "1");
+    let (sender, closed) = std::sync::mpsc::sync_channel(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _told = sender.send(wait(waiting.store.close()));
+        });
+        let closed = closed.recv_timeout(Duration::from_secs(60));
+        waiting.standby("");
+        closed.expect("it closes, although a commit waits").unwrap();
+    });
+}
+
 #[test]
 fn f24_a_commit_whose_standby_comes_while_it_is_looked_for_is_answered() {
     let waiting = Waiting::new();

@@ -9,6 +9,13 @@ use crate::fault::Fault;
 use crate::session::Session;
 use crate::sql;
 
+/// All of a collection.
+pub(crate) async fn all(client: &deadpool_postgres::Client, collection: Collection) -> Result<Vec<Document>, Fault> {
+    let statement = client.prepare_cached(&sql::DOCUMENTS).await?;
+    let rows = client.query(&statement, &[&i64::from(collection.code())]).await?;
+    rows.iter().map(|row| read(row, collection)).collect()
+}
+
 /// One document, out of a row of [`sql::DOCUMENTS`].
 pub(crate) fn read(row: &Row, collection: Collection) -> Result<Document, Fault> {
     Ok(Document {

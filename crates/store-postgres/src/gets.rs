@@ -89,7 +89,7 @@ impl Drop for Reading {
 impl Inner {
     async fn read_together(&self, asked: Vec<Asked>) {
         if asked.len() > 1
-            && let Ok(found) = self.while_there(self.look_up(&asked)).await
+            && let Ok(found) = self.look_up(&asked).await
         {
             return asked.into_iter().for_each(|asked| asked.answer(&found));
         }
@@ -98,34 +98,37 @@ impl Inner {
     }
 
     async fn read(&self, asked: Asked) {
-        match self.while_there(self.look_up(std::slice::from_ref(&asked))).await {
+        match self.look_up(std::slice::from_ref(&asked)).await {
             Ok(found) => asked.answer(&found),
             Err(fault) => drop(asked.caller.send(Err(fault.into()))),
         }
     }
 
-    /// Those of these operations that there are or were. A tombstone is looked for also of one that is outside of its
-    /// scope: it takes as long to find nothing.
     async fn look_up(&self, asked: &[Asked]) -> Result<Found, Fault> {
-        let ids: Vec<&str> = asked.iter().map(|asked| asked.id.as_str()).collect();
-        let client = self.reader().await?;
-        let statement = client.prepare_cached(&sql::OPERATIONS_BY_ID).await?;
-        let mut found = Found::default();
-        for row in client.query(&statement, &[&ids]).await? {
-            let operation = columns::operation(&row)?;
-            found.operations.insert(operation.id.clone(), Arc::new(operation));
-        }
-        let missing: Vec<&str> =
-            asked.iter().filter(|asked| found.operation(asked).is_none()).map(|asked| asked.id.as_str()).collect();
-        if !missing.is_empty() {
-            let statement = client.prepare_cached(&sql::TOMBSTONES).await?;
-            for row in client.query(&statement, &[&missing]).await? {
-                let (id, tombstone) = tombstones::read(&row)?;
-                found.tombstones.insert(id, tombstone);
-            }
-        }
-        Ok(found)
+        self.with_reader(async |client| look_up(client, asked).await).await
     }
+}
+
+/// Those of these operations that there are or were. A tombstone is looked for also of one that is outside of its
+/// scope: it takes as long to find nothing.
+async fn look_up(client: &deadpool_postgres::Client, asked: &[Asked]) -> Result<Found, Fault> {
+    let ids: Vec<&str> = asked.iter().map(|asked| asked.id.as_str()).collect();
+    let statement = client.prepare_cached(&sql::OPERATIONS_BY_ID).await?;
+    let mut found = Found::default();
+    for row in client.query(&statement, &[&ids]).await? {
+        let operation = columns::operation(&row)?;
+        found.operations.insert(operation.id.clone(), Arc::new(operation));
+    }
+    let missing: Vec<&str> =
+        asked.iter().filter(|asked| found.operation(asked).is_none()).map(|asked| asked.id.as_str()).collect();
+    if !missing.is_empty() {
+        let statement = client.prepare_cached(&sql::TOMBSTONES).await?;
+        for row in client.query(&statement, &[&missing]).await? {
+            let (id, tombstone) = tombstones::read(&row)?;
+            found.tombstones.insert(id, tombstone);
+        }
+    }
+    Ok(found)
 }
 
 /// What there is of some operations.

@@ -397,7 +397,8 @@ impl Lane {
     }
 }
 
-async fn within<T, E: Into<Fault>>(
+/// What the work comes to, where it is done in time.
+pub(crate) async fn within<T, E: Into<Fault>>(
     limit: Duration,
     what: &'static str,
     work: impl Future<Output = Result<T, E>>,

@@ -57,6 +57,7 @@ use operond_store::{
     Page, Properties, Stale, Store,
 };
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 pub use address::without_password;
@@ -67,7 +68,7 @@ pub use open::{OpenError, Options};
 
 use fault::Fault;
 use gets::Gets;
-use lane::Lanes;
+use lane::{Lanes, within};
 use presence::{ABSENT_AFTER, Presence};
 use session::Connector;
 use time::Time;
@@ -168,18 +169,12 @@ impl Store for PostgresStore {
 
     fn list(&self, query: &ListQuery) -> Answer<'_, Page> {
         let query = query.clone();
-        self.task(|inner| async move {
-            let page = async { list::page(&mut inner.reader().await?, &query).await };
-            Ok(inner.while_there(page).await?)
-        })
+        self.task(|inner| async move { Ok(inner.with_reader(async |client| list::page(client, &query).await).await?) })
     }
 
     fn count(&self, query: &CountQuery) -> Answer<'_, Count> {
         let query = query.clone();
-        self.task(|inner| async move {
-            let count = async { list::count(&mut inner.reader().await?, &query).await };
-            Ok(inner.while_there(count).await?)
-        })
+        self.task(|inner| async move { Ok(inner.with_reader(async |client| list::count(client, &query).await).await?) })
     }
 
     fn purge(&self, limit: usize) -> Answer<'_, usize> {
@@ -187,7 +182,9 @@ impl Store for PostgresStore {
     }
 
     fn documents(&self, collection: Collection) -> Answer<'_, Vec<Document>> {
-        self.task(move |inner| async move { Ok(inner.while_there(inner.documents(collection)).await?) })
+        self.task(move |inner| async move {
+            Ok(inner.with_reader(async |client| documents::all(client, collection).await).await?)
+        })
     }
 
     fn put_documents(&self, writes: Vec<DocumentWrite>) -> Answer<'_, Result<Vec<Document>, Stale>> {
@@ -195,7 +192,7 @@ impl Store for PostgresStore {
     }
 
     fn ping(&self) -> Answer<'_, Vec<String>> {
-        self.task(|inner| async move { Ok(inner.while_there(inner.ping()).await?) })
+        self.task(|inner| async move { Ok(inner.ping().await?) })
     }
 
     fn properties(&self) -> &Properties {
@@ -232,23 +229,29 @@ impl Inner {
         Ok(self.pool.get().await?)
     }
 
-    /// Reads until the database goes away: one that stands still would never answer.
-    async fn while_there<T>(&self, read: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    /// Reads over a connection of its own, until the database goes away: one that stands still would never answer. A
+    /// single session may stand still as well; it is not used again.
+    async fn with_reader<T>(
+        &self,
+        read: impl AsyncFnOnce(&mut deadpool_postgres::Client) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut client = self.while_there(self.reader()).await?;
+        let read = self.while_there(within(READ_MAX, "a read", read(&mut client))).await;
+        if let Err(Fault::Late(_)) = read {
+            drop(deadpool_postgres::Client::take(client));
+        }
+        read
+    }
+
+    async fn while_there<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         tokio::select! {
-            read = read => read,
+            done = work => done,
             () = self.presence.gone_away() => Err(Fault::Away),
         }
     }
 
-    async fn documents(&self, collection: Collection) -> Result<Vec<Document>, Fault> {
-        let client = self.reader().await?;
-        let statement = client.prepare_cached(&sql::DOCUMENTS).await?;
-        let rows = client.query(&statement, &[&i64::from(collection.code())]).await?;
-        rows.iter().map(|row| documents::read(row, collection)).collect()
-    }
-
     async fn ping(&self) -> Result<Vec<String>, Fault> {
-        self.reader().await?.batch_execute("SELECT 1").await?;
+        self.with_reader(async |client| Ok(client.batch_execute("SELECT 1").await?)).await?;
         Ok(self.presence.durability().to_string().lines().map(Into::into).collect())
     }
 
@@ -257,21 +260,34 @@ impl Inner {
         let noted = self.leave().await;
         self.lanes.close();
         self.pool.close();
-        self.connector.ended().await;
+        // One whose commit waits for a standby does not end before there is one.
+        if timeout(END_MAX, self.connector.ended()).await.is_err() {
+            tracing::warn!("connections to the database are left behind: something that was asked is not answered yet");
+        }
         noted
     }
 
     /// Its streams stay, so that others read the last of what was written; but it looks as long gone as
     /// it must be for the store to be copied.
     async fn leave(&self) -> Result<(), Fault> {
-        let client = self.reader().await?;
-        client.execute(sql::NOTE_TIME.as_str(), &[&self.lanes.written_at()]).await?;
         let streams: Vec<String> = self.presence.written().into_iter().map(|(id, _)| id).collect();
         let seen_at = self.time.now().at.before(ABSENT_AFTER).micros();
-        client.execute(sql::TOUCH_STREAMS.as_str(), &[&streams, &seen_at]).await?;
-        Ok(())
+        self.with_reader(async |client| {
+            // It does not matter enough to wait for a standby.
+            client.batch_execute(session::HURRY).await?;
+            client.execute(sql::NOTE_TIME.as_str(), &[&self.lanes.written_at()]).await?;
+            client.execute(sql::TOUCH_STREAMS.as_str(), &[&streams, &seen_at]).await?;
+            Ok(())
+        })
+        .await
     }
 }
+
+/// For what the database bounds itself, and a little more for the way there and back.
+const READ_MAX: Duration = Duration::from_secs(12);
+
+/// For connections that nobody uses any more.
+const END_MAX: Duration = Duration::from_secs(3);
 
 /// What is asked of it behind its end.
 fn closed() -> Error {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use deadpool_postgres::Client;
 use futures::future::try_join5;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Row;
@@ -39,7 +40,8 @@ async fn while_slow(inner: &Inner) {
         let search = if whole { passed.search_whole() } else { passed.search_on() };
         // Before anything is read: what is younger than this may not have been seen.
         let now = inner.time.now().at;
-        match inner.while_there(look(inner, &search)).await {
+        let set_aside = inner.lanes.set_aside().ids();
+        match inner.with_reader(async |client| look(client, &search, &set_aside).await).await {
             Ok((_, took)) if whole && !passed.is_slow(took) => return passed.forget(),
             Ok((found, _)) => {
                 passed.take_in(&search, &found, now);
@@ -66,8 +68,7 @@ fn until_whole(took: Duration) -> Duration {
 }
 
 /// Searches; says how long the database took, without the way there and back.
-async fn look(inner: &Inner, search: &Search) -> Result<(Found, Duration), Fault> {
-    let client = inner.reader().await?;
+async fn look(client: &Client, search: &Search, set_aside: &[String]) -> Result<(Found, Duration), Fault> {
     let now = client.prepare_cached(&sql::NOW).await?;
     let backoff = client.prepare_cached(&sql::FIRST_BACKOFF).await?;
     let claimable = client.prepare_cached(&sql::FIRST_CLAIMABLE).await?;
@@ -76,7 +77,6 @@ async fn look(inner: &Inner, search: &Search) -> Result<(Found, Duration), Fault
     let kinds: Vec<&str> = search.queues.iter().map(|(kind, ..)| kind.as_str()).collect();
     let tenants: Vec<&str> = search.queues.iter().map(|(_, tenant, _)| tenant.as_str()).collect();
     let from: Vec<i64> = search.queues.iter().map(|(.., from)| *from).collect();
-    let set_aside = inner.lanes.set_aside().ids();
     // In this order: a backoff that ends meanwhile is seen there or in its queue.
     let (begun, backoff, claimable, due, expires) = try_join5(
         async { client.query_one(&now, &[]).await.map(|_now| Instant::now()) },

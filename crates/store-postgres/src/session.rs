@@ -138,7 +138,7 @@ type Connecting<'a> =
 impl Session {
     /// What is written over it from now on may be lost by a crash, and waits for neither disk nor standby.
     pub(crate) async fn hurry(&self) -> Result<(), tokio_postgres::Error> {
-        self.client.batch_execute("SET synchronous_commit = off").await
+        self.client.batch_execute(HURRY).await
     }
 
     /// The prepared form of a statement, made at its first use.
@@ -189,6 +189,8 @@ where
     }
 }
 
+/// What is written from then on may be lost by a crash, and waits for neither disk nor standby.
+pub(crate) const HURRY: &str = "SET synchronous_commit = off";
 /// The pause before the hosts are gone through again.
 const AGAIN: Duration = Duration::from_millis(100);
 /// The first digits of a file of the log are its timeline.

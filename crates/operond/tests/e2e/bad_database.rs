@@ -118,7 +118,8 @@ fn f53_a_schema_of_a_release_after_the_next_is_refused_and_is_left_as_it_is() {
 async fn f53_a_schema_of_the_next_release_is_served_beside_it() {
     let store = migrated(Cluster::shared(Kind::Fast));
     let mut psql = Psql::open(&store).unwrap();
-    psql.run("UPDATE operond_meta SET version = 2, serves = 1");
+    // What this release brings a schema to is what it knows.
+    psql.run("UPDATE operond_meta SET version = version + 1, serves = version");
     // A step of the next release adds what this one knows nothing of.
     psql.run("ALTER TABLE operations ADD COLUMN later bigint; ALTER TABLE specs ADD COLUMN later text");
     lives(&Served::start(&store, &[])).await;
@@ -155,6 +156,17 @@ async fn f23_a_database_that_can_lose_what_it_acknowledged_is_refused_where_dura
     let told = http::call(&served.http, "GET", "/metrics", &[], "").body;
     assert!(told.contains("operond_store_up 1") && !told.contains("operond_store_warning{"), "{told}");
     lives(&served).await;
+
+    // What holds for all of the cluster does not for one database.
+    primary.psql("ALTER DATABASE postgres SET synchronous_commit = off");
+    let said = refused(&store, REQUIRED);
+    let others = ["fsync is off", "full_page_writes is off", "no synchronous standby"];
+    assert!(said.contains("synchronous_commit is below on"), "{said}");
+    assert!(!others.iter().any(|other| said.contains(other)), "{said}");
+    let log = Served::start(&store, &[]).log();
+    assert!(log.contains("synchronous_commit is below on"), "without the flag it is a warning: {log}");
+    primary.psql("ALTER ROLE operond SET synchronous_commit = on");
+    assert_eq!(Served::start(&store, REQUIRED).log(), "", "what its role says comes first");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,3 +12,4 @@ mod proxy;
 mod schema;
 mod shared;
 mod suite;
+mod trouble;

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use operond_core::{
-    Cancel, Command, Kind, LeaseSecret, NewOperation, Operation, OperationId, Principal, Reason, Scope, Spec, Worker,
+    Cancel, Command, Fingerprint, IdempotencyKey, Kind, LeaseSecret, NewOperation, Operation, OperationId, Principal,
+    Reason, Scope, Spec, Worker,
 };
 use operond_store::{
     Accepted, Applied, Batch, ClaimRequest, CreateRequest, Error, ListQuery, Lookup, Refusal, Request, Store,
 };
 use operond_store_postgres::PostgresStore;
 use operond_store_postgres::cluster::{Cluster, Kind as ClusterKind, Settings};
+use tokio::time::Instant;
 
 use crate::fixture::{RUNTIME, fresh, migrated, open, until, wait};
 use crate::proxy::{Cut, Proxy};
@@ -33,7 +35,7 @@ pub(crate) fn created(applied: &Applied) -> Vec<Arc<Operation>> {
     created.collect()
 }
 
-fn stored(store: &PostgresStore) -> Vec<OperationId> {
+pub(crate) fn stored(store: &PostgresStore) -> Vec<OperationId> {
     let page = wait(store.list(&ListQuery::default())).unwrap();
     page.operations.iter().map(|operation| operation.id.clone()).collect()
 }
@@ -105,6 +107,11 @@ impl Waiting {
         })
     }
 
+    /// How many commits wait for the standby.
+    fn that_wait(&self) -> String {
+        self.cluster.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+    }
+
     fn cancel_one_that_waits(&self) {
         let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         until("a commit waits for the standby", || self.cluster.psql(cancel).trim() != "0");
@@ -120,6 +127,68 @@ fn f24_a_commit_that_the_database_warns_of_is_no_success() {
     // The wait is over for whoever is left in it; what is there is there once.
     until("it is there, once", || stored(&waiting.store).len() == 1);
     assert!(wait(waiting.store.update(creates(0, 2))).is_ok(), "it goes on");
+}
+
+/// A batch that creates one operation under a key, whenever it is asked.
+fn create_with_key(entropy: u8) -> Arc<Batch> {
+    let spec = Arc::new(Spec::new(Kind::new("k").unwrap()));
+    let new = NewOperation { spec, metadata: None, claim: None };
+    let key = (IdempotencyKey::parse("key", "once").unwrap(), Fingerprint(vec![7; 4]));
+    let create = CreateRequest { new, entropy: [entropy; 13], key: Some(key) };
+    Arc::new(Batch { requests: vec![Request::Create(Box::new(create))] })
+}
+
+#[test]
+fn f24_a_commit_that_waits_for_its_standby_for_long_is_not_known_until_there_is_one() {
+    let waiting = Waiting::new();
+    let began = Instant::now();
+    let answer = wait(waiting.store.update(create_with_key(1)));
+    assert!(matches!(answer, Err(Error::Unknown(_))), "{answer:?}");
+    // Five seconds for the commit, ten to look for it, and a busy machine.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(waiting.that_wait(), "1", "it was left to wait");
+    assert_eq!(stored(&waiting.store), [], "nobody is shown what no standby has");
+    let log = waiting.cluster.log();
+    assert!(!log.contains("due to user request"), "somebody cancelled it: {log}");
+    waiting.standby("");
+    let repeated = created(&wait(waiting.store.update(create_with_key(2))).unwrap());
+    assert_eq!(stored(&waiting.store), [repeated[0].id.clone()], "it is there, once");
+    assert!(repeated[0].id.as_str().ends_with(&stored_by(1)), "{:?} is not of the first one", repeated[0].id);
+}
+
+/// How ids end that were made of this.
+fn stored_by(entropy: u8) -> String {
+    OperationId::generate(1, [entropy; 13]).as_str()[12..].to_owned()
+}
+
+/// Its connection cannot be ended.
+#[test]
+fn a_store_closes_while_a_commit_waits_for_its_standby() {
+    let waiting = Waiting::new();
+    wait(waiting.store.update(creates(1, 1))).unwrap_err();
+    assert_eq!(waiting.that_wait(), "1");
+    let (sender, closed) = std::sync::mpsc::sync_channel(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _told = sender.send(wait(waiting.store.close()));
+        });
+        let closed = closed.recv_timeout(Duration::from_secs(60));
+        waiting.standby("");
+        closed.expect("it closes, although a commit waits").unwrap();
+    });
+}
+
+#[test]
+fn f24_a_commit_whose_standby_comes_while_it_is_looked_for_is_answered() {
+    let waiting = Waiting::new();
+    let answer = std::thread::scope(|scope| {
+        let answer = scope.spawn(|| wait(waiting.store.update(create_with_key(1))));
+        let looks = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INTO news%'";
+        until("it is looked for", || waiting.cluster.psql(looks) != "0");
+        waiting.standby("");
+        answer.join().unwrap()
+    });
+    assert_eq!(stored(&waiting.store), [created(&answer.expect("it is found"))[0].id.clone()]);
 }
 
 /// Somebody's transaction that has an operation locked, until it is dropped.

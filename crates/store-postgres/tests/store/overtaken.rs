@@ -6,37 +6,39 @@ use operond_store_postgres::cluster::{Cluster, Kind, Settings};
 use crate::fixture::{migrated, open, until, wait};
 use crate::outcome::{created, creates};
 
-const END_CONNECTIONS: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-                               WHERE application_name = 'operond'";
-
 #[test]
 fn f27_a_primary_that_was_taken_over_from_is_not_used_again() {
-    let old = Cluster::start(&Settings::of(Kind::Fast));
+    let configuration = vec!["log_connections = on".to_owned()];
+    let mut old = Cluster::start(&Settings { configuration, ..Settings::of(Kind::Fast) });
     let url = migrated(old.url_in_schema("shared"));
-    let new = Cluster::standby_of(&old);
+    let mut new = Cluster::standby_of(&old);
     let here = |port: u16| format!("127.0.0.1:{port}");
     let store = open(&url.replace(&here(old.port()), &format!("{},{}", here(old.port()), here(new.port()))));
     new.psql("SELECT pg_promote()");
-    // It goes to one or the other; having met the new one it never goes back.
-    let mut n = 0;
-    let mut lands_at_the_new_one = || {
-        n = (n + 1) % 200;
-        let Ok(applied) = wait(store.update(creates(n, 1))) else { return None };
-        let id = &created(&applied)[0].id;
-        Some(new.psql(&format!("SELECT count(*) FROM shared.operations WHERE id = '{id}'")).trim() == "1")
-    };
-    let end_connections = || [&old, &new].map(|cluster| cluster.psql(END_CONNECTIONS));
-    until("it meets the new primary", || {
-        end_connections();
-        lands_at_the_new_one() == Some(true)
+    // A host that answers is kept to: only without the old primary the new one is met.
+    old.kill();
+    until("it meets the new primary", || lands_at(&new, &store));
+    old.start_again();
+    new.kill();
+    let connected = || old.log().matches("application_name=operond").count();
+    let (before, rows) = (connected(), old.psql(COUNT));
+    until("it has looked at the old primary, again and again", || {
+        let answer = wait(store.update(creates(0, 1)));
+        assert!(answer.is_err(), "it went back to the old primary: {answer:?}");
+        connected() >= before + 3
     });
-    for _ in 0..12 {
-        end_connections();
-        let mut landed = None;
-        until("it takes a write again", || {
-            landed = lands_at_the_new_one();
-            landed.is_some()
-        });
-        assert_eq!(landed, Some(true), "it went back to the old primary");
-    }
+    assert_eq!(old.psql(COUNT), rows);
+    new.start_again();
+    until("it goes on with the new primary", || lands_at(&new, &store));
 }
+
+/// Creates, and says whether it was done and is to be found there.
+fn lands_at(cluster: &Cluster, store: &dyn Store) -> bool {
+    let Ok(applied) = wait(store.update(creates(0, 1))) else { return false };
+    let id = &created(&applied)[0].id;
+    let found = cluster.psql(&format!("SELECT count(*) FROM shared.operations WHERE id = '{id}'"));
+    assert_eq!(found, "1", "it was written elsewhere");
+    true
+}
+
+const COUNT: &str = "SELECT count(*) FROM shared.operations";

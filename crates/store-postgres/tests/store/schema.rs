@@ -90,3 +90,27 @@ fn what_a_database_may_lose_is_told() {
     assert_eq!(wait(operond_store::Store::ping(&store)).unwrap().len(), 1);
     drop(standby);
 }
+
+/// It is looked at how connections begin: the one that looks has it off for itself.
+#[test]
+fn a_database_that_acknowledges_before_it_has_written_is_told_by_whoever_says_so() {
+    let cluster = Cluster::start(&Settings::of(Kind::Durable));
+    let url = migrated(cluster.fresh_schema());
+    for who in ["DATABASE postgres", "ROLE operond"] {
+        for (value, off) in
+            [("off", true), ("local", true), ("remote_write", true), ("on", false), ("remote_apply", false)]
+        {
+            cluster.psql(&format!("ALTER {who} SET synchronous_commit = {value}"));
+            let durability = open(&url).durability();
+            assert_eq!(durability.synchronous_commit_off, off, "{who} {value}");
+            assert_eq!(durability.to_string().contains("set synchronous_commit = on"), off, "{durability}");
+        }
+        cluster.psql(&format!("ALTER {who} RESET synchronous_commit"));
+    }
+    let store = open(&url);
+    assert!(!store.durability().synchronous_commit_off);
+    for (value, off) in [("off", true), ("on", false)] {
+        cluster.configure("synchronous_commit", value);
+        until("a server that runs sees it", || store.durability().synchronous_commit_off == off);
+    }
+}

@@ -1,4 +1,4 @@
-//! Servers are killed and stand still, sessions of the database are ended and killed, and clients of all sorts go on:
+//! Servers are killed and stand still, sessions of the database are ended, stand still and are killed, and clients of all sorts go on:
 //! what they are told is taken down and judged (FAILURES 1–7, 9, 10, 14–18, 20, 25, 32).
 
 mod checker;
@@ -20,7 +20,7 @@ use crate::support::served::migrated;
 use crate::support::{Random, Served, operations, seed, until};
 
 use clients::{Client, KIND, World};
-use faults::{DatabaseFault, Plan, ServerFault};
+use faults::{DatabaseFault, Happened, Plan, SORTS, ServerFault};
 use history::{Call, Outcome, What};
 
 const PRODUCERS: usize = 3;
@@ -40,7 +40,9 @@ async fn nothing_acknowledged_is_lost_and_nothing_contradicts_itself_whatever_fa
         servers: [1, 2].map(|n| faults::of_a_server(&mut Random::of(seed, n), length)),
         database: faults::of_the_database(&mut Random::of(seed, 3), length),
     };
-    let calls = history(seed, length, Vec::new(), faults).await;
+    let (calls, happened) = history(seed, length, Vec::new(), faults).await;
+    let never: Vec<_> = SORTS.iter().filter(|sort| happened.get(**sort).is_none_or(|times| *times == 0)).collect();
+    assert!(never.is_empty(), "{never:?} never happened in {length:?} (OPEROND_SEED={seed})");
     let (wrong, unfinished) = (checker::check(&calls), checker::unfinished(&calls));
     let some: Vec<String> = wrong.iter().take(20).map(|wrong| format!("{wrong}\n")).collect();
     assert!(wrong.is_empty(), "{} times (OPEROND_SEED={seed}), such as\n{}", wrong.len(), some.concat());
@@ -53,7 +55,7 @@ async fn control_a_database_that_loses_what_it_acknowledged_is_noticed() {
     let kill = |n: u64| (Duration::from_secs(2 * n), DatabaseFault::Kill { which: 0 });
     let faults = Faults { servers: [Vec::new(), Vec::new()], database: (1..=4).map(kill).collect() };
     let early = ["synchronous_commit = off", "wal_writer_delay = 10s"].map(str::to_owned);
-    let calls = history(seed(), Duration::from_secs(9), early.into(), faults).await;
+    let (calls, _) = history(seed(), Duration::from_secs(9), early.into(), faults).await;
     let wrong = checker::check(&calls);
     println!("noticed {} times, such as\n{}", wrong.len(), wrong.first().expect("nothing was noticed"));
 }
@@ -63,9 +65,9 @@ struct Faults {
     database: Plan<DatabaseFault>,
 }
 
-/// What clients are told for so long, by two servers on one database that is theirs alone: for a killed session makes
-/// PostgreSQL end all of them.
-async fn history(seed: u64, length: Duration, configuration: Vec<String>, faults: Faults) -> Vec<Call> {
+/// What clients are told for so long by two servers on one database that is theirs alone (for a killed session makes
+/// PostgreSQL end all of them), and what went wrong meanwhile.
+async fn history(seed: u64, length: Duration, configuration: Vec<String>, faults: Faults) -> (Vec<Call>, Happened) {
     let cluster = Cluster::start(&Settings { configuration, ..Settings::of(Kind::Durable) });
     let store = migrated(&cluster);
     let servers = [Served::start(&store, &[]), Served::start(&store, &[])];
@@ -77,14 +79,17 @@ async fn history(seed: u64, length: Duration, configuration: Vec<String>, faults
         (faults::harm_server(a, plan_a), faults::harm_server(b, plan_b), faults::harm_database(cluster.url(), plan));
     sleep(length).await;
     let whole = tokio::task::spawn_blocking(|| (harm.0.stop(), harm.1.stop(), harm.2.stop()));
-    let (a, b, (ended, killed)) = whole.await.unwrap();
-    println!("{ended} sessions of the database were ended, and {killed} killed");
+    let ((a, mut happened), (b, others), database) = whole.await.unwrap();
+    for (sort, times) in others.into_iter().chain(database) {
+        *happened.entry(sort).or_default() += times;
+    }
+    println!("{happened:?}");
     world.calm.store(true, Ordering::SeqCst);
     load.join_all().await;
     everything_ends(seed, &world, &[&a, &b]).await;
     let calls = world.recorder.take();
     tell(&calls);
-    calls
+    (calls, happened)
 }
 
 fn load(seed: u64, world: &Arc<World>) -> JoinSet<()> {

@@ -32,9 +32,12 @@ fn a_server_refuses_to_listen_where_others_could_reach_it() {
     };
     let said = refused(&["serve", "--store", &store, "--listen", "0.0.0.0:0"]);
     assert!(said.contains("0.0.0.0:0") && said.contains("--tls-listen"), "{said}");
-    let open = ["--insecure-no-auth", "--behind-tls-proxy"];
-    let said = refused(&[&["serve", "--store", &store, "--listen", "0.0.0.0:0"], &open[..]].concat());
+    let open = ["serve", "--store", &store, "--insecure-no-auth", "--listen"];
+    let said = refused(&[&open[..], &["0.0.0.0:0"]].concat());
     assert!(said.contains("0.0.0.0:0") && said.contains("--insecure-no-auth"), "{said}");
+    // A proxy would let everybody on its other side in.
+    let said = refused(&[&open[..], &["127.0.0.1:0", "--behind-tls-proxy"]].concat());
+    assert!(said.contains("--insecure-no-auth") && said.contains("--behind-tls-proxy"), "{said}");
     let said = refused(&["serve", "--store", &store, "--worker-listen", "https://127.0.0.1:0"]);
     assert!(said.contains("--tls-cert"), "{said}");
     let said = refused(&["dev", "--data", &data.path().display().to_string(), "--listen", "0.0.0.0:0"]);

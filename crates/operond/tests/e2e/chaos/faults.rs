@@ -29,7 +29,8 @@ pub(crate) enum DatabaseFault {
     Kill { which: usize },
 }
 
-/// Faults with when each begins, from the beginning on; one that lasts until after the next one's time delays that.
+/// Faults with when each begins, from the beginning on, and when the one before is over: without a while between them a
+/// server would stand still for longer than any pause.
 pub(crate) type Plan<F> = Vec<(Duration, F)>;
 
 /// How often each sort of fault happened.
@@ -44,7 +45,11 @@ pub(crate) fn of_a_server(random: &mut Random, length: Duration) -> Plan<ServerF
         (1, |random| ServerFault::Kill { down: random.millis(50, 1_000) }),
         (1, |random| ServerFault::Pause { length: random.millis(200, 4_000) }),
     ];
-    plan(random, length, (1_500, 5_000), sorts)
+    let lasts = |fault: &ServerFault| match *fault {
+        ServerFault::Kill { down } => down,
+        ServerFault::Pause { length } => length,
+    };
+    plan(random, length, (1_500, 4_000), sorts, lasts)
 }
 
 /// Faults of the database for so long: sessions are ended often, the whole of it goes down now and then.
@@ -54,11 +59,21 @@ pub(crate) fn of_the_database(random: &mut Random, length: Duration) -> Plan<Dat
         (2, |random| DatabaseFault::Pause { which: random.below(100), length: random.millis(200, 3_000) }),
         (1, |random| DatabaseFault::Kill { which: random.below(100) }),
     ];
-    plan(random, length, (300, 2_000), sorts)
+    let lasts = |fault: &DatabaseFault| match *fault {
+        DatabaseFault::Pause { length, .. } => length,
+        DatabaseFault::Terminate { .. } | DatabaseFault::Kill { .. } => Duration::ZERO,
+    };
+    plan(random, length, (300, 2_000), sorts, lasts)
 }
 
 /// Each sort once at first, in any order, and then what chance gives.
-fn plan<F>(random: &mut Random, length: Duration, (least, most): (u64, u64), sorts: &Sorts<F>) -> Plan<F> {
+fn plan<F>(
+    random: &mut Random,
+    length: Duration,
+    (least, most): (u64, u64),
+    sorts: &Sorts<F>,
+    lasts: impl Fn(&F) -> Duration,
+) -> Plan<F> {
     let often: Vec<usize> = (0..sorts.len()).flat_map(|sort| vec![sort; sorts[sort].0]).collect();
     let mut first: Vec<usize> = (0..sorts.len()).collect();
     let mut at = Duration::ZERO;
@@ -69,7 +84,12 @@ fn plan<F>(random: &mut Random, length: Duration, (least, most): (u64, u64), sor
         } else {
             first.swap_remove(random.below(first.len()))
         };
-        (at < length).then(|| (at, sorts[sort].1(random)))
+        (at < length).then(|| {
+            let fault = sorts[sort].1(random);
+            let begins = at;
+            at += lasts(&fault);
+            (begins, fault)
+        })
     };
     std::iter::from_fn(next).collect()
 }

@@ -200,7 +200,8 @@ fn check(method: Option<Method>, identity: &Identity) -> Result<(), Refusal> {
         May::Whole(roles) => {
             let roles = names(roles);
             let method = method.as_str();
-            let message = format!("{method} concerns everybody: it takes the role {roles}, of all tenants and kinds");
+            let message =
+                format!("{method} concerns everybody: it takes one of the roles {roles}, for all tenants and kinds");
             Err(denied(message).with("method", method).with("roles", roles))
         }
     }

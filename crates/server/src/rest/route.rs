@@ -122,7 +122,15 @@ pub(crate) fn call_of(path: &str, method: &Method) -> Option<Call> {
 pub(crate) fn operation_of(path: &str) -> Option<OperationId> {
     let route = find(path).ok()?;
     let (_, id) = route.id.rsplit_once('/').unwrap_or(("", &route.id));
-    OperationId::parse("id", id).ok().filter(|_| path.contains("operations"))
+    let of_one = |(_, call): &(Method, Call)| {
+        let native = matches!(call, Call::Get | Call::Wait | Call::Watch | Call::Cancel | Call::Delete);
+        native
+            || matches!(
+                call,
+                Call::YandexGet | Call::YandexCancel | Call::GoogleGet | Call::GoogleWait | Call::GoogleCancel
+            )
+    };
+    route.calls.iter().any(of_one).then(|| OperationId::parse("id", id).ok())?
 }
 
 /// What is at a path of the Google face, whose names have any number of segments.

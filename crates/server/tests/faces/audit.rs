@@ -87,6 +87,7 @@ async fn a_refused_call_is_told_with_the_operation_in_its_path_and_whose_it_coul
         format!("POST /operations/{id}:cancel"),
         format!("POST /v1/shops/7/operations/{id}:cancel"),
         format!("POST /api/v1/keys/{id}:revoke"),
+        "PUT /api/v1/kinds/operations-of-mine".into(),
         "POST /api/v1/operations".into(),
     ] {
         assert_eq!(faces.rest_as(&viewer, &line, "{}").await.status, 403, "{line}");
@@ -94,7 +95,7 @@ async fn a_refused_call_is_told_with_the_operation_in_its_path_and_whose_it_coul
     audit.close();
     let refused: Vec<_> = page.lines().into_iter().filter(|line| line["audit"] == "refused").collect();
     let told: Vec<_> = refused.iter().map(|line| line.get("operation").and_then(Value::as_str)).collect();
-    assert_eq!(told, [Some(id), Some(id), Some(id), None, None]);
+    assert_eq!(told, [Some(id), Some(id), Some(id), None, None, None]);
     assert!(refused.iter().all(|line| line["tenant"] == "acme"), "{refused:?}");
 }
 
